@@ -1,0 +1,58 @@
+# LEP Studio: everything a fresh machine needs is Python 3.11+ and make.
+#   make run    the app on http://127.0.0.1:7860        make test   the whole test suite
+#   make demo   the main job without a browser          make check  format, lint, types
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 7860
+WORKSPACE ?= workspace
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: install install-dev browser run demo test test-slow test-gpu check format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed. Call make PYTHON=/path/to/python3.11." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(PIP) install --quiet -r requirements-dev.txt
+	@touch $@
+
+# The browser test drives a real Chromium: Playwright's own where it can be downloaded, else the distribution's.
+browser: install-dev
+	$(BIN)/python tests/e2e/install_browser.py
+
+run: install
+	HOST=$(HOST) PORT=$(PORT) WORKSPACE=$(WORKSPACE) $(BIN)/python app.py
+
+demo: install
+	$(BIN)/python -m lep_core demo --output $(WORKSPACE)/demo-cli --overwrite
+
+test: install-dev browser
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: install-dev browser
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow"
+
+test-gpu: install-dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "gpu"
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check lep_core ui app.py
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,233 @@
+"""All stages in one: from a corpus to an instruct model that speaks the language, with the measurements that show it.
+
+    output/
+      corpus/  replay/                     the text, with a held-out part that nothing learns from
+      tokenizer/  initialized/  trained/   the stages on the base model
+      untrained/                           control: the instruct model with the new vocabulary and no training
+      instruct-<method>/                   the result, one folder a propagation method
+      evaluation/  speed/  report.json
+
+Every stage's folder appears in one step when it is whole, so an interrupted run goes on with `resume`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lep_core import config as configs
+from lep_core import pipeline
+from lep_core.config import Config
+from lep_core.errors import OutputError
+from lep_core.files import check_apart, check_output, read_json, write_json
+from lep_core.progress import SILENT, Reporter
+
+# Settings that do not change a stage's result.
+INCIDENTAL_SETTINGS = ("resume", "overwrite", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptReport:
+    """Every stage's report, and the measurements of original, control and results side by side.
+
+    `results` and `speed` name the models by their folder: the instruct model's own name, "untrained" for the control (new
+    vocabulary, averaged rows, no training) and "instruct-<method>". The task "bits-per-byte/replay" is measured on the held-out
+    part of the replay text.
+    """
+
+    output: str
+    stages: dict[str, dict[str, Any]]
+    propagate: dict[str, dict[str, Any]]
+    fertility: list[dict[str, Any]]
+    results: list[dict[str, Any]]
+    speed: list[dict[str, Any]]
+    seconds: float
+    stopped: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "corpus": self.stages.get("corpus"),
+            "tokenizer": self.stages.get("tokenizer"),
+            "initialize": self.stages.get("initialized"),
+            "train": self.stages.get("trained"),
+            "propagate": self.propagate,
+            "fertility": self.fertility,
+            "results": self.results,
+            "speed": self.speed,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
+
+
+def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptReport:
+    """Run every stage of the method and measure the outcome.
+
+    Raises:
+        LepError: a setting, an input or the output cannot work; finished stages stay, and `resume` uses them.
+    """
+    from lep_core.models import check_siblings, inspect_model, resolve
+
+    started = time.monotonic()
+    output = Path(config.output)
+    config = config.replace(base=str(resolve(config.base)), instruct=str(resolve(config.instruct)))
+    # Whatever can be refused is refused before the first long stage.
+    check_apart(output, *(Path(item) for item in (config.base, config.instruct, *config.input, *config.replay) if Path(item).exists()))
+    check_siblings(inspect_model(config.base), inspect_model(config.instruct))
+    if not config.resume:
+        check_output(output, overwrite=config.overwrite)
+        if output.is_dir():
+            shutil.rmtree(output)
+    stages = _Stages(config, output, reporter)
+    for step in (_prepare, _train, _propagate, _measure):
+        step(stages)
+        if stages.stopped:
+            break
+    report = AdaptReport(
+        output=str(output),
+        stages=stages.reports,
+        propagate={method: stages.reports[f"instruct-{method}"] for method in config.method if f"instruct-{method}" in stages.reports},
+        fertility=stages.reports.get("fertility", {}).get("tokenizers", []),
+        results=stages.results,
+        speed=stages.reports.get("speed", {}).get("models", []),
+        seconds=time.monotonic() - started,
+        stopped=stages.stopped,
+    )
+    write_json(output / pipeline.REPORT_FILE, pipeline.report_record("adapt", config, report))
+    return report
+
+
+class _Stages:
+    """Runs verbs into the subfolders of the output, and keeps those that an interrupted run has finished."""
+
+    def __init__(self, config: configs.AdaptConfig, output: Path, reporter: Reporter) -> None:
+        self.config, self.output, self.reporter = config, output, reporter
+        self.reports: dict[str, dict[str, Any]] = {}
+        self.results: list[dict[str, Any]] = []
+        self.stopped = False
+
+    def path(self, folder: str) -> str:
+        return str(self.output / folder)
+
+    def run(self, folder: str, verb: str, config: Config) -> None:
+        """Make the result of one verb, unless it is there."""
+        if self.stopped:
+            return
+        report = self._found(folder, verb, config)
+        if report is None:
+            self.reporter.message(f"{folder}: {verb}")
+            report = pipeline.VERBS[verb].run(config, self.reporter).to_json()
+        else:
+            self.reporter.message(f"{folder}: already there, kept")
+        self.reports[folder] = report
+        self.stopped = bool(report.get("stopped")) or self.reporter.should_stop()
+
+    def _found(self, folder: str, verb: str, config: Config) -> dict[str, Any] | None:
+        path = self.output / folder / pipeline.REPORT_FILE
+        if not (self.config.resume and path.is_file()):
+            return None
+        record = read_json(path)
+        ignored = dict.fromkeys(INCIDENTAL_SETTINGS)
+        if record["verb"] != verb or {**record["config"], **ignored} != {**config.to_mapping(), **ignored}:
+            raise OutputError(f"{path.parent} was made with other settings", "Resume with the same settings, or choose another --output")
+        return None if record["report"].get("stopped") else record["report"]
+
+
+def _prepare(stages: _Stages) -> None:
+    """Corpus, vocabulary and initialised base model."""
+    config = stages.config
+    shared = {"text_field": config.text_field, "encoding": config.encoding, "heldout_share": config.heldout_share, "overwrite": True}
+    stages.run("corpus", "add-corpus", configs.AddCorpusConfig(input=config.input, output=stages.path("corpus"), **shared))
+    if config.replay:
+        stages.run("replay", "add-corpus", configs.AddCorpusConfig(input=config.replay, output=stages.path("replay"), **shared))
+    building = configs.BuildTokenizerConfig(
+        base=config.base,
+        input=(stages.path("corpus"),),
+        output=stages.path("tokenizer"),
+        variant=config.variant,
+        new_tokens=config.new_tokens,
+        vocab_size=config.vocab_size,
+        overwrite=True,
+    )
+    stages.run("tokenizer", "build-tokenizer", building)
+    stages.run("initialized", "initialize", _initialization(stages, config.base, "initialized"))
+
+
+def _initialization(stages: _Stages, model: str, folder: str) -> configs.InitializeConfig:
+    return configs.InitializeConfig(
+        base=model,
+        tokenizer=stages.path("tokenizer"),
+        output=stages.path(folder),
+        method=stages.config.initialization,
+        head=stages.config.head,
+        overwrite=True,
+    )
+
+
+def _train(stages: _Stages) -> None:
+    config = stages.config
+    training = configs.TrainConfig(
+        model=stages.path("initialized"),
+        input=(stages.path("corpus"),),
+        output=stages.path("trained"),
+        replay=(stages.path("replay"),) if config.replay else (),
+        replay_share=config.replay_share,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        batch_size=config.batch_size,
+        block_size=config.block_size,
+        warmup_steps=config.warmup_steps,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        resume=config.resume,
+        overwrite=True,
+    )
+    stages.run("trained", "train", training)
+
+
+def _propagate(stages: _Stages) -> None:
+    """The results, and the control that shows what training was worth."""
+    config = stages.config
+    # The control's rows are averages of the instruct model's own rows; swapping them in keeps its template and special tokens.
+    stages.run("control-rows", "initialize", _initialization(stages, config.instruct, "control-rows"))
+    _propagation(stages, "untrained", base=config.instruct, adapted=stages.path("control-rows"), method="swap")
+    for method in config.method:
+        _propagation(stages, f"instruct-{method}", base=config.base, adapted=stages.path("trained"), method=method)
+
+
+def _propagation(stages: _Stages, folder: str, *, base: str, adapted: str, method: str) -> None:
+    settings = configs.PropagateConfig(
+        base=base, adapted=adapted, instruct=stages.config.instruct, method=method, output=stages.path(folder), overwrite=True
+    )
+    stages.run(folder, "propagate", settings)
+
+
+def _measure(stages: _Stages) -> None:
+    """Fertility, bits per byte, checkable tasks and speed of original, control and results."""
+    config = stages.config
+    models = (config.instruct, stages.path("untrained"), *(stages.path(f"instruct-{method}") for method in config.method))
+    computing = {"device": config.device, "precision": config.precision, "threads": config.threads, "overwrite": True}
+    corpus = (stages.path("corpus"),)
+    fertility = configs.MeasureFertilityConfig(tokenizer=(config.base, stages.path("tokenizer")), input=corpus)
+    stages.reports["fertility"] = pipeline.measure_fertility(fertility, stages.reporter).to_json()
+    common = {"model": models, "limit": config.limit, "block_size": config.block_size, "seed": config.seed, **computing}
+    tasks = ("bits-per-byte", "instruct") if config.items else ("bits-per-byte",)
+    stages.run(
+        "evaluation",
+        "evaluate",
+        configs.EvaluateConfig(task=tasks, input=corpus, items=config.items, output=stages.path("evaluation"), **common),
+    )
+    if config.replay:
+        replay = configs.EvaluateConfig(input=(stages.path("replay"),), output=stages.path("evaluation-replay"), **common)
+        stages.run("evaluation-replay", "evaluate", replay)
+    speed = configs.BenchmarkSpeedConfig(model=models, input=corpus, output=stages.path("speed"), **computing)
+    stages.run("speed", "benchmark-speed", speed)
+    stages.results = [
+        *stages.reports.get("evaluation", {}).get("results", []),
+        *({**row, "task": f"{row['task']}/replay"} for row in stages.reports.get("evaluation-replay", {}).get("results", [])),
+    ]

@@ -1,0 +1,267 @@
+"""The method from top to bottom: one function per verb, and the table `VERBS`.
+
+    corpus -> tokenizer -> initialised base -> trained base -> propagated instruct model -> measurements
+    (the method: arXiv 2412.21140; `lep_core.adapt` runs it as a whole)
+
+The stages take values and return values; this module is the edge where files are opened, results get their final name in one
+step, and every result folder receives a `report.json` with the settings that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lep_core import config as configs
+from lep_core.config import Config
+from lep_core.files import atomic_folder, check_apart, write_json
+from lep_core.progress import SILENT, Reporter
+
+REPORT_FILE = "report.json"
+# Plain text files are cut into documents of this size for training, so that a part can be held out of a single long book.
+DOCUMENT_BYTES = 16_384
+
+
+class Report(Protocol):
+    """What every verb returns."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing that LEP Studio does. `light` verbs are short and need no device of their own."""
+
+    name: str
+    config: type[Config]
+    run: Callable[[Any, Reporter], Report]
+    light: bool = False
+
+    @property
+    def summary(self) -> str:
+        return (self.config.__doc__ or "").strip()
+
+
+def add_corpus(config: configs.AddCorpusConfig, reporter: Reporter = SILENT) -> Report:
+    """Make a corpus folder (`corpus.json`, `documents.parquet`) from the user's files."""
+    from lep_core.corpus.add import add_corpus as stage
+
+    return _into_folder("add-corpus", config, config.input, lambda output: stage(config, output=output, reporter=reporter))
+
+
+def measure_fertility(config: configs.MeasureFertilityConfig, reporter: Reporter = SILENT) -> Report:
+    """Tokens per word, characters per token and more, for several tokenizers over the same text in one pass."""
+    from lep_core.models import load_tokenizer
+    from lep_core.tokenizer.fertility import measure_fertility as stage
+
+    tokenizers = [(name, load_tokenizer(source)) for name, source in zip(distinct_names(config.tokenizer), config.tokenizer, strict=True)]
+    return stage(tokenizers, texts_of(config, config.input), reporter=reporter)
+
+
+def build_tokenizer(config: configs.BuildTokenizerConfig, reporter: Reporter = SILENT) -> Report:
+    """Make the new vocabulary; its folder loads in plain transformers."""
+    from lep_core.models import resolve
+    from lep_core.tokenizer.build import build_tokenizer as stage
+
+    config = config.replace(base=str(resolve(config.base)))
+    inputs = (config.base, *config.input)
+
+    def texts() -> Iterator[str]:
+        return texts_of(config, config.input, split="train")
+
+    return _into_folder("build-tokenizer", config, inputs, lambda output: stage(config, texts=texts, output=output, reporter=reporter))
+
+
+def initialize(config: configs.InitializeConfig, reporter: Reporter = SILENT) -> Report:
+    """Give the base model the new vocabulary with averaged rows."""
+    from lep_core.embeddings.initialize import initialize as stage
+    from lep_core.models import resolve
+
+    config = config.replace(base=str(resolve(config.base)))
+    inputs = (config.base, config.tokenizer)
+    return _into_folder("initialize", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
+
+
+def train(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
+    """Train input embeddings and head on raw text; the body stays as it is."""
+    from lep_core.models import resolve
+    from lep_core.training.loop import train as stage
+
+    config = config.replace(model=str(resolve(config.model)))
+    output = Path(config.output)
+    checkpoints = Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
+    check_apart(checkpoints, output)
+
+    def replay() -> Iterator[str]:
+        return texts_of(config, config.replay, split="train")
+
+    def run(folder: Path) -> Report:
+        return stage(
+            config,
+            texts=lambda: training_texts(config),
+            heldout=lambda: heldout_texts(config),
+            replay=replay if config.replay else None,
+            output=folder,
+            checkpoints=checkpoints,
+            reporter=reporter,
+        )
+
+    return _into_folder("train", config, (config.model, *config.input), run)
+
+
+def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> Report:
+    """Carry the trained embeddings over to the instruct model."""
+    from lep_core.models import resolve
+    from lep_core.propagation.propagate import propagate as stage
+
+    config = config.replace(base=str(resolve(config.base)), adapted=str(resolve(config.adapted)), instruct=str(resolve(config.instruct)))
+    inputs = (config.base, config.adapted, config.instruct)
+    return _into_folder("propagate", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
+
+
+def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Report:
+    """Measure models on the same text and items."""
+    from lep_core.evaluation.evaluate import evaluate as stage
+
+    def run(output: Path | None) -> Report:
+        return stage(config, texts=lambda: texts_of(config, config.input, split="heldout"), output=output, reporter=reporter)
+
+    return _into_optional_folder("evaluate", config, run)
+
+
+def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = SILENT) -> Report:
+    """Measure characters per second of models on the same prompts."""
+    from lep_core.evaluation.speed import benchmark_speed as stage
+
+    def run(output: Path | None) -> Report:
+        return stage(config, texts=lambda: texts_of(config, config.input, split="heldout"), reporter=reporter)
+
+    return _into_optional_folder("benchmark-speed", config, run)
+
+
+def generate(config: configs.GenerateConfig, reporter: Reporter = SILENT) -> Report:
+    """Let models answer one prompt."""
+    from lep_core.inference.generate import generate as stage
+
+    return stage(config, reporter=reporter)
+
+
+def export(config: configs.ExportConfig, reporter: Reporter = SILENT) -> Report:
+    """Write a model folder for others, with a model card and proof of equal logits."""
+    from lep_core.export.folder import export_model as stage
+    from lep_core.models import resolve
+
+    config = config.replace(model=str(resolve(config.model)))
+    return _into_folder(
+        "export", config, (config.model,), lambda output: stage(config, output=output, reporter=reporter), report_file=False
+    )
+
+
+def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> Report:
+    """All stages in one, measured."""
+    from lep_core.adapt import adapt as run
+
+    return run(config, reporter)
+
+
+def demo(config: configs.DemoConfig, reporter: Reporter = SILENT) -> Report:
+    """The whole path on the small generated world that ships with LEP Studio."""
+    from lep_core.demo.run import demo as run
+
+    return run(config, reporter)
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("add-corpus", configs.AddCorpusConfig, add_corpus, light=True),
+        Verb("measure-fertility", configs.MeasureFertilityConfig, measure_fertility, light=True),
+        Verb("build-tokenizer", configs.BuildTokenizerConfig, build_tokenizer),
+        Verb("initialize", configs.InitializeConfig, initialize),
+        Verb("train", configs.TrainConfig, train),
+        Verb("propagate", configs.PropagateConfig, propagate),
+        Verb("evaluate", configs.EvaluateConfig, evaluate),
+        Verb("benchmark-speed", configs.BenchmarkSpeedConfig, benchmark_speed),
+        Verb("generate", configs.GenerateConfig, generate),
+        Verb("export", configs.ExportConfig, export),
+        Verb("adapt", configs.AdaptConfig, adapt),
+        Verb("demo", configs.DemoConfig, demo),
+    )
+}
+
+
+def texts_of(config: Any, inputs: Iterable[str], *, split: str = "all") -> Iterator[str]:
+    """The documents' texts of files, folders or corpora, streamed; `split` counts for corpora that have a held-out part."""
+    from lep_core.corpus.load import read_documents
+
+    for document in read_documents(tuple(inputs), text_field=config.text_field, encoding=config.encoding, split=split):
+        yield document.text
+
+
+def training_texts(config: configs.TrainConfig) -> Iterator[str]:
+    """What `train` learns from: the training part of corpora; of plain files all but what `heldout_texts` gives."""
+    for text, is_heldout in _split_texts(config):
+        if config.heldout or not is_heldout:
+            yield text
+
+
+def heldout_texts(config: configs.TrainConfig) -> Iterator[str]:
+    """What `train` is measured on and never learns from."""
+    if config.heldout:
+        yield from texts_of(config, config.heldout, split="heldout")
+        return
+    for text, is_heldout in _split_texts(config):
+        if is_heldout:
+            yield text
+
+
+def distinct_names(sources: Iterable[str]) -> list[str]:
+    """Short names for folders: the last part of the path, with as many parents as it takes to tell them apart."""
+    paths = [Path(source).absolute().parts if Path(source).exists() else tuple(source.split("/")) for source in sources]
+    names = []
+    for index, parts in enumerate(paths):
+        others = [other for position, other in enumerate(paths) if position != index and other != parts]
+        depth = next((depth for depth in range(1, len(parts)) if all(other[-depth:] != parts[-depth:] for other in others)), len(parts))
+        names.append("/".join(parts[-depth:]).removeprefix("//"))
+    return names
+
+
+def _split_texts(config: configs.TrainConfig) -> Iterator[tuple[str, bool]]:
+    from lep_core.corpus.load import is_corpus_folder, read_documents
+    from lep_core.corpus.split import is_heldout
+
+    for source in config.input:
+        settings: dict[str, Any] = {"text_field": config.text_field, "encoding": config.encoding, "unit_bytes": DOCUMENT_BYTES}
+        if is_corpus_folder(source):
+            yield from ((document.text, False) for document in read_documents((source,), split="train", **settings))
+            yield from ((document.text, True) for document in read_documents((source,), split="heldout", **settings))
+        else:
+            yield from ((document.text, is_heldout(document.text, 0.02)) for document in read_documents((source,), **settings))
+
+
+def _into_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True) -> Report:
+    output = Path(config.output)
+    check_apart(output, *(Path(item) for item in inputs if Path(item).exists()))
+    with atomic_folder(output, overwrite=config.overwrite) as folder:
+        report = run(folder)
+        if report_file:
+            write_json(folder / REPORT_FILE, report_record(verb, config, report))
+    return report
+
+
+def _into_optional_folder(verb: str, config: Any, run: Callable[[Path | None], Report]) -> Report:
+    if config.output is None:
+        return run(None)
+    with atomic_folder(Path(config.output), overwrite=config.overwrite) as folder:
+        report = run(folder)
+        write_json(folder / REPORT_FILE, report_record(verb, config, report))
+    return report
+
+
+def report_record(verb: str, config: Config, report: Report) -> dict[str, Any]:
+    """What `report.json` in a result folder holds."""
+    from lep_core import __version__
+
+    return {"verb": verb, "version": __version__, "config": config.to_mapping(), "report": report.to_json()}

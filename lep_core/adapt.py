@@ -214,7 +214,7 @@ def _measure(stages: _Stages) -> None:
     computing = {"device": config.device, "precision": config.precision, "threads": config.threads, "overwrite": True}
     corpus = (stages.path("corpus"),)
     fertility = configs.MeasureFertilityConfig(tokenizer=(config.base, stages.path("tokenizer")), input=corpus)
-    stages.reports["fertility"] = pipeline.measure_fertility(fertility, stages.reporter).to_json()
+    stages.reports["fertility"] = pipeline.measure_fertility(fertility, reporter=stages.reporter).to_json()
     common = {"model": models, "limit": config.limit, "block_size": config.block_size, "seed": config.seed, **computing}
     tasks = ("bits-per-byte", "instruct") if config.items else ("bits-per-byte",)
     stages.run(

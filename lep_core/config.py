@@ -146,7 +146,7 @@ def _checked_one(name: str, value: Any, wanted: type, limits: Mapping[str, Any])
     if wanted is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
-        kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        kinds: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
         raise ConfigError(name, f"{flag(name)} is {value!r}, not {kinds[wanted]}", f"Give {kinds[wanted]}")
     if isinstance(value, str):
         _check_text(name, value, limits)
@@ -310,7 +310,7 @@ class TrainConfig(Config):
     replay_share: float = option(0.15, help="share of the training tokens taken from the replay text", minimum=0.0, maximum=0.9)
     heldout: tuple[str, ...] = option(
         (),
-        help="text to measure on; by default a corpus folder's held-out part, else the last 2 % of the documents",
+        help="text to measure on; by default a corpus folder's held-out part, else 2 % of the documents",
         kind="text",
         advanced=True,
     )

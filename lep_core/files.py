@@ -10,9 +10,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,15 @@ def write_text(path: Path, text: str) -> None:
     path = Path(path)
     with translated_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, dir=path.parent)
+        partial = _partial_name(path)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            with open(partial, "x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            os.replace(partial, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 
@@ -53,7 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def atomic_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(final: Path, *, overwrite: bool = False) -> Generator[Path, None, None]:
     """A temporary folder that becomes `final` when the block ends without an error.
 
     Raises:
@@ -64,8 +63,8 @@ def atomic_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
     check_output(final, overwrite=overwrite)
     with translated_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL_PREFIX}{final.name}-", dir=final.parent))
-        os.chmod(partial, 0o755)
+        partial = _partial_name(final)
+        partial.mkdir()
         try:
             yield partial
             _fsync_tree(partial)
@@ -147,7 +146,7 @@ def matches_manifest(folder: Path, manifest: Mapping[str, Mapping[str, Any]]) ->
 
 
 @contextmanager
-def translated_errors(path: Path) -> Iterator[None]:
+def translated_errors(path: Path) -> Generator[None, None, None]:
     """Turn a full disk, missing rights and the like into a sentence about `path`."""
     try:
         yield
@@ -155,7 +154,9 @@ def translated_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk is full while writing {path}", "Free some space or choose another disk") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"{path} cannot be written to", "Choose a folder that you may write to") from error
+            raise OutputError(
+                f"{error.filename or path}: {error.strerror}", "Check the rights, or choose a folder that you may write to"
+            ) from error
         if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
             raise OutputError(f"{path} is no possible folder name here", "Choose another --output") from error
         raise
@@ -168,6 +169,11 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _partial_name(final: Path) -> Path:
+    # Not tempfile: what it makes is private to the user, results are to have the rights that the umask gives.
+    return final.parent / f"{PARTIAL_PREFIX}{final.name}-{secrets.token_hex(6)}"
 
 
 def _is_result_folder(folder: Path) -> bool:
@@ -191,12 +197,12 @@ def _fsync_tree(folder: Path) -> None:
 def _replace_folder(partial: Path, final: Path) -> None:
     if final.exists():
         # A folder cannot be exchanged in one step everywhere: the old one steps aside first and is deleted last.
-        aside = Path(tempfile.mkdtemp(prefix=f"{PARTIAL_PREFIX}old-", dir=final.parent))
-        os.replace(final, aside / "old")
+        aside = _partial_name(final)
+        os.replace(final, aside)
         try:
             os.replace(partial, final)
         except BaseException:
-            os.replace(aside / "old", final)
+            os.replace(aside, final)
             raise
         shutil.rmtree(aside, ignore_errors=True)
     else:

@@ -22,6 +22,8 @@ from lep_core.progress import SILENT, Reporter
 REPORT_FILE = "report.json"
 # Plain text files are cut into documents of this size for training, so that a part can be held out of a single long book.
 DOCUMENT_BYTES = 16_384
+# What `train` holds out of plain files that have no held-out part of their own.
+HELDOUT_SHARE = 0.02
 
 
 class Report(Protocol):
@@ -51,13 +53,27 @@ def add_corpus(config: configs.AddCorpusConfig, reporter: Reporter = SILENT) -> 
     return _into_folder("add-corpus", config, config.input, lambda output: stage(config, output=output, reporter=reporter))
 
 
-def measure_fertility(config: configs.MeasureFertilityConfig, reporter: Reporter = SILENT) -> Report:
-    """Tokens per word, characters per token and more, for several tokenizers over the same text in one pass."""
+def measure_fertility(
+    config: configs.MeasureFertilityConfig | Iterable[Any], texts: Iterable[str] | None = None, reporter: Reporter = SILENT
+) -> Report:
+    """Tokens per word, characters per token and more, for several tokenizers over the same text in one pass.
+
+    Args:
+        config: the settings; or the tokenizers themselves (folders or loaded tokenizers), then with `texts`.
+        texts: the texts to measure on, when tokenizers are given directly.
+        reporter: where progress goes.
+    """
     from lep_core.models import load_tokenizer
     from lep_core.tokenizer.fertility import measure_fertility as stage
 
-    tokenizers = [(name, load_tokenizer(source)) for name, source in zip(distinct_names(config.tokenizer), config.tokenizer, strict=True)]
-    return stage(tokenizers, texts_of(config, config.input), reporter=reporter)
+    if isinstance(config, configs.MeasureFertilityConfig):
+        sources: list[Any] = list(config.tokenizer)
+        texts = texts_of(config, config.input)
+    else:
+        sources = list(config)
+    named = zip(distinct_names(str(getattr(source, "name_or_path", source)) for source in sources), sources, strict=True)
+    tokenizers = [(name, load_tokenizer(source) if isinstance(source, (str, Path)) else source) for name, source in named]
+    return stage(tokenizers, texts or (), reporter=reporter)
 
 
 def build_tokenizer(config: configs.BuildTokenizerConfig, reporter: Reporter = SILENT) -> Report:
@@ -177,7 +193,12 @@ VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         Verb("add-corpus", configs.AddCorpusConfig, add_corpus, light=True),
-        Verb("measure-fertility", configs.MeasureFertilityConfig, measure_fertility, light=True),
+        Verb(
+            "measure-fertility",
+            configs.MeasureFertilityConfig,
+            lambda config, reporter: measure_fertility(config, reporter=reporter),
+            light=True,
+        ),
         Verb("build-tokenizer", configs.BuildTokenizerConfig, build_tokenizer),
         Verb("initialize", configs.InitializeConfig, initialize),
         Verb("train", configs.TrainConfig, train),
@@ -202,19 +223,18 @@ def texts_of(config: Any, inputs: Iterable[str], *, split: str = "all") -> Itera
 
 def training_texts(config: configs.TrainConfig) -> Iterator[str]:
     """What `train` learns from: the training part of corpora; of plain files all but what `heldout_texts` gives."""
-    for text, is_heldout in _split_texts(config):
-        if config.heldout or not is_heldout:
-            yield text
+    if config.heldout:
+        yield from texts_of(config, config.input, split="train")
+    else:
+        yield from _split_texts(config, "train")
 
 
 def heldout_texts(config: configs.TrainConfig) -> Iterator[str]:
     """What `train` is measured on and never learns from."""
     if config.heldout:
         yield from texts_of(config, config.heldout, split="heldout")
-        return
-    for text, is_heldout in _split_texts(config):
-        if is_heldout:
-            yield text
+    else:
+        yield from _split_texts(config, "heldout")
 
 
 def distinct_names(sources: Iterable[str]) -> list[str]:
@@ -228,17 +248,31 @@ def distinct_names(sources: Iterable[str]) -> list[str]:
     return names
 
 
-def _split_texts(config: configs.TrainConfig) -> Iterator[tuple[str, bool]]:
+def _split_texts(config: configs.TrainConfig, split: str) -> Iterator[str]:
+    """One side of the held-out split: corpora know theirs, plain files are split by a hash of each document's text."""
     from lep_core.corpus.load import is_corpus_folder, read_documents
-    from lep_core.corpus.split import is_heldout
+    from lep_core.corpus.split import SplitBalance, digest_of
 
-    for source in config.input:
-        settings: dict[str, Any] = {"text_field": config.text_field, "encoding": config.encoding, "unit_bytes": DOCUMENT_BYTES}
-        if is_corpus_folder(source):
-            yield from ((document.text, False) for document in read_documents((source,), split="train", **settings))
-            yield from ((document.text, True) for document in read_documents((source,), split="heldout", **settings))
-        else:
-            yield from ((document.text, is_heldout(document.text, 0.02)) for document in read_documents((source,), **settings))
+    settings: dict[str, Any] = {"text_field": config.text_field, "encoding": config.encoding, "unit_bytes": DOCUMENT_BYTES}
+    corpora = tuple(source for source in config.input if is_corpus_folder(source) and _has_heldout(source))
+    plain = tuple(source for source in config.input if source not in corpora)
+    if corpora:
+        yield from (document.text for document in read_documents(corpora, split=split, **settings))
+    if plain:
+        balance = SplitBalance(HELDOUT_SHARE)
+        for document in read_documents(plain, **settings):
+            balance.decide(digest_of(document.text))
+        moved = dict([balance.correction()]) if balance.correction() else {}
+        for document in read_documents(plain, **settings):
+            digest = digest_of(document.text)
+            if moved.get(digest, balance.decide(digest)) == split:
+                yield document.text
+
+
+def _has_heldout(corpus: str) -> bool:
+    from lep_core.corpus.preview import load_summary
+
+    return load_summary(Path(corpus))["splits"]["heldout"]["documents"] > 0
 
 
 def _into_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True) -> Report:

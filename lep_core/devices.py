@@ -1,0 +1,43 @@
+"""Which device, precision and number of threads a computation gets when the user leaves the choice open."""
+
+from __future__ import annotations
+
+import torch
+
+from lep_core.errors import ResourceError
+
+SMALL_MODEL_PARAMETERS = 10_000_000
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the first CUDA device when there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ResourceError("no CUDA device is available here", "Choose --device cpu or auto")
+    return torch.device(name)
+
+
+def choose_precision(name: str = "auto", device: torch.device | str = "cpu") -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it (CUDA, CPUs with AVX512-BF16 or AMX), else float32."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+
+
+def choose_threads(threads: int | None, parameters: int) -> int:
+    """The number asked for; by default all physical cores, or one for a model so small that handing work over costs more than it saves."""
+    if threads is not None:
+        return threads
+    if parameters < SMALL_MODEL_PARAMETERS:
+        return 1
+    import psutil
+
+    return max(1, psutil.cpu_count(logical=False) or 1)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe is not None and probe() for probe in probes)

@@ -1,0 +1,197 @@
+"""All measurements of all models on the same documents and items, one model in memory at a time.
+
+    python -m lep_core evaluate --model original adapted --task bits-per-byte instruct --input heldout.txt --items items.jsonl
+
+Each result has n and a 95 % interval (see `intervals.py`). `differences` compares every model with the first one on the same units:
+its interval is what tells whether a difference is more than chance, the overlap of two single intervals does not.
+Results are reported as soon as they exist, and a stop keeps those that are complete.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lep_core import models
+from lep_core.config import EvaluateConfig
+from lep_core.evaluation import bits_per_byte, copy_task, instruct
+from lep_core.evaluation.measurement import Measurement
+from lep_core.files import write_text
+from lep_core.inference.generate import distinct_names
+from lep_core.inference.generator import SMALL_MODEL_PARAMETERS, Generator
+from lep_core.progress import SILENT, Reporter
+
+ANSWERS_FILE = "answers.jsonl"
+SMALL_MODEL_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """Rows of all models and tasks; `answers` holds every generated answer and is kept out of the JSON (it has its own file)."""
+
+    results: tuple[dict[str, Any], ...]
+    differences: tuple[dict[str, Any], ...]
+    models: tuple[dict[str, Any], ...]
+    seconds: float
+    stopped: bool
+    answers: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "results": list(self.results),
+            "differences": list(self.differences),
+            "models": list(self.models),
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What the models are measured on, the same for all."""
+
+    documents: Sequence[str] = ()
+    items: Sequence[instruct.Item] = ()
+    sentences: Sequence[str] = ()
+    paragraphs: Sequence[str] = ()
+
+
+def evaluate(
+    config: EvaluateConfig,
+    texts: Callable[[], Iterable[str]] | Iterable[str] = (),
+    *,
+    items: Sequence[instruct.Item] | None = None,
+    output: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> EvaluationReport:
+    """Measure `config.model` on `config.task`.
+
+    Args:
+        texts: documents (or a function that opens them) for bits-per-byte and the copy tasks; the first `config.limit` are used.
+        items: instruction items; by default read from `config.items`.
+        output: folder that receives `answers.jsonl`.
+
+    Raises:
+        CorpusError: there is no text, or an item is malformed.
+        ModelError: a model cannot be loaded or computes NaN.
+    """
+    start = time.monotonic()
+    reporter.stage("reading texts and items")
+    material = _material(config, texts, items, reporter)
+    names = distinct_names(config.model)
+    results: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    described: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
+    reference: dict[tuple[str, str], Measurement] = {}
+    stopped = False
+    for name, source in zip(names, config.model, strict=True):
+        if stopped := stopped or reporter.should_stop():
+            break
+        reporter.stage(f"{name}: loading")
+        generator = Generator.load(source, device=config.device, precision=config.precision, threads=config.threads)
+        described.append({"name": name, "path": str(generator.path), "fingerprint": generator.fingerprint})
+        for task in dict.fromkeys(config.task):
+            found = _measure(task, generator, name, config, material, reporter)
+            if found is None:
+                stopped = True
+                break
+            measurements, records = found
+            answers += [{"model": name, **record} for record in records]
+            for measurement in measurements:
+                row = measurement.row(name, config.seed)
+                results.append(row)
+                reporter.metric(row)
+                first = reference.setdefault((measurement.task, measurement.metric), measurement)
+                if first is not measurement and first.n == measurement.n:
+                    differences.append(measurement.difference(first, name, names[0], config.seed))
+        del generator
+        _free_memory()
+    if output is not None:
+        write_text(output / ANSWERS_FILE, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    return EvaluationReport(
+        results=tuple(results),
+        differences=tuple(differences),
+        models=tuple(described),
+        seconds=time.monotonic() - start,
+        stopped=stopped,
+        answers=tuple(answers),
+    )
+
+
+def _measure(
+    task: str, generator: Generator, name: str, config: EvaluateConfig, material: _Material, reporter: Reporter
+) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
+    reporter.stage(f"{name}: {task}")
+    unit = "windows" if task == bits_per_byte.TASK else "answers"
+
+    def progress(done: int, total: int) -> None:
+        reporter.progress(done, total, unit)
+
+    options: dict[str, Any] = {"batch_size": config.batch_size, "should_stop": reporter.should_stop, "progress": progress}
+    if task == bits_per_byte.TASK:
+        measurement = bits_per_byte.measure_bits_per_byte(generator, material.documents, block_size=config.block_size, **options)
+        return None if measurement is None else ([measurement], [])
+    if generator.parameters < SMALL_MODEL_PARAMETERS:
+        # Answers do not depend on the batch; a tiny model's time goes into the steps, not into their width.
+        options["batch_size"] = max(config.batch_size, SMALL_MODEL_BATCH)
+    if task == instruct.TASK:
+        return instruct.measure_instruct(generator, material.items, max_new_tokens=config.max_new_tokens, **options)
+    texts = material.sentences if task == copy_task.SENTENCE_TASK else material.paragraphs
+    return copy_task.measure_copy(generator, texts, task=task, **options)
+
+
+def _material(
+    config: EvaluateConfig, texts: Callable[[], Iterable[str]] | Iterable[str], items: Sequence[instruct.Item] | None, reporter: Reporter
+) -> _Material:
+    tasks = set(config.task)
+    documents: list[str] = []
+    if tasks - {instruct.TASK}:
+        opened = texts() if callable(texts) else texts
+        documents = list(islice((text for text in opened if text.strip()), config.limit))
+    chosen: Sequence[instruct.Item] = ()
+    if instruct.TASK in tasks:
+        chosen = instruct.read_items(config.items, limit=config.limit) if items is None else instruct.limited(items, config.limit)
+    sentences: list[str] = []
+    paragraphs: list[str] = []
+    if tasks & {copy_task.SENTENCE_TASK, copy_task.PARAGRAPH_TASK}:
+        fits = _fits_all_models(config)
+        if copy_task.SENTENCE_TASK in tasks:
+            sentences = copy_task.sentences_of(documents, limit=config.limit, fits=fits)
+        if copy_task.PARAGRAPH_TASK in tasks:
+            paragraphs = copy_task.paragraphs_of(documents, limit=config.limit, fits=fits)
+        reporter.message(f"texts to copy: {len(sentences)} sentences, {len(paragraphs)} paragraphs")
+    return _Material(documents=documents, items=chosen, sentences=sentences, paragraphs=paragraphs)
+
+
+def _fits_all_models(config: EvaluateConfig) -> Callable[[str], bool]:
+    """Whether the prompt and the copy of a text fit the context of every model and the limit on new tokens."""
+    limits = []
+    for source in config.model:
+        folder = models.inspect_model(models.resolve(source))
+        limits.append((models.load_tokenizer(folder.path), folder.config.get("max_position_embeddings")))
+
+    def fits(text: str) -> bool:
+        prompt = copy_task.instruction_for(text)
+        for tokenizer, context in limits:
+            budget = copy_task.copy_budget(copy_task.own_tokens(tokenizer, text))
+            # 32 tokens are room for the chat template.
+            if budget > config.max_new_tokens or (context and copy_task.own_tokens(tokenizer, prompt) + 32 + budget > context):
+                return False
+        return True
+
+    return fits
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,126 @@
+"""What the measurements say, in sentences: computed from the numbers, the unwelcome ones included.
+
+Statements are codes with values, so that every language of the user interface has its own words for them; `in_english` is for the
+command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BITS_PER_BYTE = "bits-per-byte"
+INSTRUCT = "instruct/"
+# A task score that fell by no more than this share of all items is called kept.
+TOLERANCE = 0.03
+
+ENGLISH = {
+    "fewer_tokens": "{saved:.0%} fewer tokens for the same text: {before:.3f} tokens per character before, {after:.3f} after.",
+    "more_tokens": "The new vocabulary needs {more:.0%} more tokens for the same text. It does not fit this text: build it on text like this.",
+    "text_better": "{model}: text is predicted better than by the original: {value:.3f} bits per byte against {original:.3f}.",
+    "text_worse": "{model}: text is predicted worse than by the original: {value:.3f} bits per byte against {original:.3f}. Train longer or on more text.",
+    "training_helped": "{model}: training was worth {gain:.3f} bits per byte: {control:.3f} with averaged rows only, {value:.3f} after it.",
+    "training_did_not_help": "{model}: training did not help: {control:.3f} bits per byte with averaged rows only, {value:.3f} after it. Try another learning rate.",
+    "skill_kept": "{model}: tasks in {language} are kept: {value:.1%} right, {original:.1%} by the original (n = {n}).",
+    "skill_better": "{model}: tasks in {language} are answered better: {value:.1%} right, {original:.1%} by the original (n = {n}).",
+    "skill_suffers": "{model}: tasks in {language} suffer: {value:.1%} right, {original:.1%} by the original, {control:.1%} without training (n = {n}).",
+    "what_helps": "Bits per byte alone would have hidden that. What helps: fewer new tokens, more training text that uses the new words in many contexts, "
+    "some text in the old language mixed in, another propagation method, and calibration on the original's own answers.",
+    "faster": "{model}: writes {ratio:.2f} times as many characters per second as the original.",
+    "not_faster": "{model}: writes {ratio:.2f} times as many characters per second as the original: the larger vocabulary costs more than it saves on this model.",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`code` is a key of `ENGLISH`; `values` fill its text; `good` is None for neutral advice."""
+
+    code: str
+    values: Mapping[str, Any]
+    good: bool | None
+
+    def in_english(self) -> str:
+        return ENGLISH[self.code].format(**self.values)
+
+
+def verdict(
+    *,
+    fertility: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    speed: Sequence[Mapping[str, Any]],
+    original: str,
+    control: str | None,
+    adapted: Sequence[str],
+) -> list[Statement]:
+    """Judge adapted models against the original and the "no training" control.
+
+    Args:
+        fertility: rows of `measure-fertility`, old tokenizer first, new one second; may be empty.
+        results: rows of `evaluate` (`model, task, metric, value, low, high, n`).
+        speed: rows of `benchmark-speed`; may be empty.
+        original, control, adapted: values of `model` in these rows.
+    """
+    statements = []
+    if len(fertility) >= 2:
+        statements.append(_tokens(fertility[0], fertility[1]))
+    for model in adapted:
+        statements += _text(results, model, original, control)
+    suffered = False
+    for model in adapted:
+        skills = [_skill(task, results, model, original, control) for task in _tasks(results)]
+        statements += [skill for skill in skills if skill is not None]
+        suffered = suffered or any(skill is not None and skill.good is False for skill in skills)
+    if suffered:
+        statements.append(Statement("what_helps", {}, None))
+    for model in adapted:
+        statements += _speed(speed, model, original)
+    return statements
+
+
+def _tokens(before: Mapping[str, Any], after: Mapping[str, Any]) -> Statement:
+    old, new = (1 / row["characters_per_token"] for row in (before, after))
+    if new < old:
+        return Statement("fewer_tokens", {"saved": 1 - new / old, "before": old, "after": new}, True)
+    return Statement("more_tokens", {"more": new / old - 1, "before": old, "after": new}, False)
+
+
+def _text(results: Sequence[Mapping[str, Any]], model: str, original: str, control: str | None) -> list[Statement]:
+    value, reference, untrained = (_value(results, name, BITS_PER_BYTE) for name in (model, original, control))
+    statements = []
+    if value is not None and reference is not None:
+        better = value < reference
+        statements.append(Statement("text_better" if better else "text_worse", {"model": model, "value": value, "original": reference}, better))
+    if value is not None and untrained is not None:
+        helped = value < untrained
+        values = {"model": model, "value": value, "control": untrained, "gain": untrained - value}
+        statements.append(Statement("training_helped" if helped else "training_did_not_help", values, helped))
+    return statements
+
+
+def _skill(task: str, results: Sequence[Mapping[str, Any]], model: str, original: str, control: str | None) -> Statement | None:
+    value, reference = _value(results, model, task), _value(results, original, task)
+    if value is None or reference is None:
+        return None
+    n = next(row["n"] for row in results if row["model"] == model and row["task"] == task)
+    values = {"model": model, "language": task.removeprefix(INSTRUCT), "value": value, "original": reference, "n": n}
+    if value < reference - TOLERANCE:
+        untrained = _value(results, control, task)
+        return Statement("skill_suffers", {**values, "control": float("nan") if untrained is None else untrained}, False)
+    return Statement("skill_better" if value > reference + TOLERANCE else "skill_kept", values, True)
+
+
+def _speed(speed: Sequence[Mapping[str, Any]], model: str, original: str) -> list[Statement]:
+    figures = {row["model"]: row["characters_per_second"] for row in speed}
+    if not figures.get(original) or model not in figures:
+        return []
+    ratio = figures[model] / figures[original]
+    return [Statement("faster" if ratio > 1 else "not_faster", {"model": model, "ratio": ratio}, ratio > 1)]
+
+
+def _tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["task"] for row in results if row["task"].startswith(INSTRUCT)))
+
+
+def _value(results: Sequence[Mapping[str, Any]], model: str | None, task: str) -> float | None:
+    return next((row["value"] for row in results if row["model"] == model and row["task"] == task), None)

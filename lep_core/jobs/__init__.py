@@ -1,0 +1,1 @@
+"""Runs in child processes: their command, a thread that watches each of them, and whose turn it is."""

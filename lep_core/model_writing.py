@@ -1,0 +1,226 @@
+"""Write a model folder that is another one with a new vocabulary, without ever constructing the model.
+
+Weight files that hold neither embedding nor head are hard-linked (copied where the file system cannot link), the others are streamed
+into new files without them, and both matrices go into `model-embeddings.safetensors`. The next change of vocabulary then only links.
+Linked files must never be edited in place; all writers here replace files, they never rewrite them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lep_core import files
+from lep_core.errors import ModelError
+from lep_core.model_folder import DTYPES, INDEX_NAME, INPUT_NAME, OUTPUT_NAME, SINGLE_NAME, ModelFolder, read_json_object, read_vocabulary
+from lep_core.model_metadata import (
+    edited_config,
+    edited_tokenizer_config,
+    effective_tokenizer,
+    id_changes,
+    named_ids,
+    with_moved_ids,
+    with_moved_processor,
+)
+from lep_core.safetensors_files import TensorSlot, copy_tensors, header_bytes, read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EMBEDDINGS_FILE = "model-embeddings.safetensors"
+BODY_FILE = "model-body.safetensors"
+TEMPLATE_FILE = "chat_template.jinja"
+TEMPLATE_FOLDER = "additional_chat_templates"
+LEGAL = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingPair:
+    """Input embedding and head, both V x D; the head is None when the model is tied."""
+
+    input_VD: Tensor
+    output_VD: Tensor | None
+
+    @property
+    def tied(self) -> bool:
+        return self.output_VD is None
+
+    @property
+    def rows(self) -> int:
+        return len(self.input_VD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteReport:
+    """What was written: bytes in new files, weight files that were linked, copied whole, or rewritten without embeddings."""
+
+    bytes_written: int
+    shards_linked: int
+    shards_copied: int
+    shards_rewritten: int
+
+    def to_json(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+def write_model(
+    *,
+    source: ModelFolder,
+    embeddings: EmbeddingPair,
+    tokenizer_source: Path,
+    output: Path,
+    config_changes: Mapping[str, Any] | None = None,
+    tokenizer_json: Mapping[str, Any] | None = None,
+    tokenizer_config_source: Path | None = None,
+) -> WriteReport:
+    """Write `source` with other embeddings and another tokenizer into the existing folder `output`.
+
+    Args:
+        source: model whose body, config.json and generation_config.json are kept (ids and sizes are adjusted).
+        embeddings: new matrices, cast to the source's dtype; a missing head makes the result tied.
+        tokenizer_source: folder of the new tokenizer.json.
+        output: an existing empty folder, normally the temporary one of `files.atomic_folder`.
+        config_changes: further keys of config.json, applied last.
+        tokenizer_json: the new tokenizer.json itself, when it is not yet a file.
+        tokenizer_config_source: folder of tokenizer_config.json and chat template; by default `tokenizer_source` if it has one, else
+            the source.
+    """
+    output = Path(output)
+    tokenizer = dict(tokenizer_json) if tokenizer_json is not None else effective_tokenizer(Path(tokenizer_source))
+    if tokenizer_config_source is None:
+        has_config = (Path(tokenizer_source) / "tokenizer_config.json").is_file()
+        tokenizer_config_source = Path(tokenizer_source) if has_config else source.path
+    with files.translated_errors(output):
+        # Small files first: whatever is wrong with them shows before gigabytes are written.
+        new_ids = _write_tokenizer(output, tokenizer, Path(tokenizer_config_source))
+        if max(new_ids.values(), default=-1) >= embeddings.rows:
+            raise ModelError(f"the tokenizer has {max(new_ids.values()) + 1} tokens and the embedding {embeddings.rows} rows", "Give the matching tokenizer")
+        sizes = {"vocab_size": embeddings.rows, "tie_word_embeddings": embeddings.tied}
+        _write_configs(output, source, new_ids, sizes | dict(config_changes or {}))
+        _copy_legal_files(source.path, output)
+        return _write_weights(output, source, embeddings)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> int:
+    """Write tensors to one safetensors file, straight from their memory; returns its size in bytes."""
+    import torch
+
+    codes = {getattr(torch, name): code for code, name in DTYPES.items()}
+    with open(path, "wb") as stream:
+        stream.write(header_bytes((name, codes[tensor.dtype], tensor.shape, tensor.nbytes) for name, tensor in tensors.items()))
+        for tensor in tensors.values():
+            stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return stream.tell()
+
+
+def link_or_copy(source: Path, target: Path) -> bool:
+    """Make `target` the same file as `source`; True when linked, False when it had to be copied."""
+    real = source.resolve()
+    try:
+        os.link(real, target)
+    except OSError:  # Another disk, a file system without links, or a protected file: copying says what is really wrong.
+        shutil.copyfile(real, target)
+        return False
+    return True
+
+
+def _write_tokenizer(output: Path, tokenizer: dict[str, Any], config_source: Path) -> dict[str, int]:
+    """Write tokenizer files and chat template; returns token -> id."""
+    _write_json(output / "tokenizer.json", tokenizer)
+    new_ids = read_vocabulary(output)[0]
+    tokenizer["post_processor"] = with_moved_processor(tokenizer.get("post_processor"), new_ids)
+    _write_json(output / "tokenizer.json", tokenizer)
+    _write_json(output / "tokenizer_config.json", edited_tokenizer_config(config_source, tokenizer, new_ids))
+    if (config_source / TEMPLATE_FILE).is_file():
+        shutil.copyfile(config_source / TEMPLATE_FILE, output / TEMPLATE_FILE)
+    if (config_source / TEMPLATE_FOLDER).is_dir():
+        shutil.copytree(config_source / TEMPLATE_FOLDER, output / TEMPLATE_FOLDER)
+    return new_ids
+
+
+def write_small_files(source: ModelFolder, output: Path, *, config_changes: Mapping[str, Any]) -> None:
+    """Write all of a model folder but its weights: config, generation config, tokenizer, chat template and legal files."""
+    new_ids = _write_tokenizer(output, effective_tokenizer(source.path), source.path)
+    _write_configs(output, source, new_ids, config_changes)
+    _copy_legal_files(source.path, output)
+
+
+def _write_configs(output: Path, source: ModelFolder, new_ids: Mapping[str, int], changes: Mapping[str, Any]) -> None:
+    ids = None
+    if (source.path / "tokenizer.json").is_file():
+        ids = id_changes(read_vocabulary(source.path)[0], new_ids)
+    named = named_ids(read_json_object(output / "tokenizer_config.json"), new_ids)
+    _write_json(output / "config.json", edited_config(source.config, ids=ids, named=named, changes=changes))
+    if source.generation_config is not None:
+        generation = source.generation_config if ids is None else with_moved_ids(source.generation_config, ids, named)
+        _write_json(output / "generation_config.json", generation)
+
+
+def _write_weights(output: Path, source: ModelFolder, embeddings: EmbeddingPair) -> WriteReport:
+    import torch
+
+    dtype = getattr(torch, source.dtype)
+    matrices = {INPUT_NAME: embeddings.input_VD.detach().to(device="cpu", dtype=dtype)}
+    if embeddings.output_VD is not None:
+        matrices[OUTPUT_NAME] = embeddings.output_VD.detach().to(device="cpu", dtype=dtype)
+    if len({tuple(matrix.shape) for matrix in matrices.values()}) != 1 or matrices[INPUT_NAME].shape[1] != source.hidden_size:
+        raise ValueError(f"embedding and head must both be rows x {source.hidden_size}")
+    by_file: dict[Path, list[TensorSlot]] = {}
+    for slot in source.slots.values():
+        by_file.setdefault(slot.path, []).append(slot)
+    files.check_free_space(output, _bytes_needed(output, by_file, matrices))
+    weight_map: dict[str, str] = {}
+    written = linked = copied = rewritten = 0
+    for path, slots in sorted(by_file.items()):
+        kept = [slot for slot in slots if slot.name not in matrices and slot.name not in source.embedding_names]
+        if not kept:
+            continue
+        # A file called model.safetensors would be taken for the whole model, and the embeddings' name is needed below.
+        name = BODY_FILE if path.name == SINGLE_NAME else f"rest-{path.name}" if path.name == EMBEDDINGS_FILE else path.name
+        if len(kept) < len(slots) or _holds_more(path, slots):
+            written += copy_tensors(kept, output / name)
+            rewritten += 1
+        elif link_or_copy(path, output / name):
+            linked += 1
+        else:
+            copied += 1
+            written += path.stat().st_size
+        weight_map |= {slot.name: name for slot in kept}
+    written += write_tensors(matrices, output / EMBEDDINGS_FILE)
+    weight_map |= dict.fromkeys(matrices, EMBEDDINGS_FILE)
+    total = sum(slot.bytes for slot in source.slots.values() if slot.name not in source.embedding_names)
+    total += sum(matrix.nbytes for matrix in matrices.values())
+    _write_json(output / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+    return WriteReport(bytes_written=written, shards_linked=linked, shards_copied=copied, shards_rewritten=rewritten)
+
+
+def _holds_more(path: Path, slots: list[TensorSlot]) -> bool:
+    """Whether a file holds tensors that the index does not list; linking would carry a stale embedding along."""
+    return len(read_header(path)) != len(slots)
+
+
+def _bytes_needed(output: Path, by_file: Mapping[Path, list[TensorSlot]], matrices: Mapping[str, Tensor]) -> int:
+    device = output.stat().st_dev
+    needed = sum(matrix.nbytes for matrix in matrices.values()) + (1 << 24)
+    for path, slots in by_file.items():
+        touched = any(slot.name in (INPUT_NAME, OUTPUT_NAME) for slot in slots)
+        if touched or path.resolve().stat().st_dev != device:
+            needed += sum(slot.bytes for slot in slots if slot.name not in (INPUT_NAME, OUTPUT_NAME))
+    return needed
+
+
+def _copy_legal_files(source: Path, output: Path) -> None:
+    for pattern in LEGAL:
+        for path in source.glob(pattern):
+            if path.is_file() and not (output / path.name).exists():
+                shutil.copyfile(path, output / path.name)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    # The folder as a whole becomes visible and durable at once (files.atomic_folder), so no file needs its own rename.
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")

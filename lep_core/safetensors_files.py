@@ -1,0 +1,165 @@
+"""Safetensors files without a model: headers, tensor bytes, streamed rewriting and hashing.
+
+A file is an 8-byte little-endian header length, a JSON header (tensor name -> dtype, shape, byte range) and the raw tensors. Headers are
+parsed here, with bounds, so that a damaged or hostile file ends in one sentence; tensor data is copied in pieces and never held whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lep_core.errors import ModelError
+
+HEADER_LIMIT_BYTES = 100_000_000
+COPY_BYTES = 1 << 24
+DTYPE_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+FORMAT = {"format": "pt"}
+DAMAGED = "Copy or download the file again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSlot:
+    """Where one tensor lies: bytes `begin` to `end` of `path`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    begin: int
+    end: int
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.begin
+
+
+def read_header(path: Path) -> dict[str, TensorSlot]:
+    """Tensor slots of one file, by name.
+
+    Raises:
+        ModelError: the file is truncated or no safetensors file.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 10 or length > min(HEADER_LIMIT_BYTES, size - 8):
+            raise ModelError(f"{path} is no safetensors file: its header does not fit into its {size} bytes", DAMAGED)
+        raw = stream.read(length)
+    try:
+        header = json.loads(raw)
+        start = 8 + length
+        slots = {name: _slot(path, name, entry, start) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} has a damaged safetensors header ({error})", DAMAGED) from error
+    _check_extents(path, slots, data_begin=start, size=size)
+    return slots
+
+
+def _slot(path: Path, name: str, entry: Mapping[str, Any], start: int) -> TensorSlot:
+    begin, end = (int(value) for value in entry["data_offsets"])
+    shape = tuple(int(value) for value in entry["shape"])
+    if (entry["dtype"] in DTYPE_BYTES and end - begin != math.prod(shape) * DTYPE_BYTES[entry["dtype"]]) or min((begin, end, *shape)) < 0:
+        raise ValueError(f"the tensor {name} has shape {list(shape)} but {end - begin} bytes")
+    return TensorSlot(name=name, dtype=str(entry["dtype"]), shape=shape, path=path, begin=start + begin, end=start + end)
+
+
+def _check_extents(path: Path, slots: Mapping[str, TensorSlot], *, data_begin: int, size: int) -> None:
+    expected = data_begin
+    for slot in sorted(slots.values(), key=lambda item: (item.begin, item.end)):
+        if slot.begin != expected:
+            raise ModelError(f"{path} has overlapping or missing tensor data at {slot.name}", DAMAGED)
+        expected = slot.end
+    if expected != size:
+        raise ModelError(f"{path} should have {expected} bytes and has {size}: it is truncated or damaged", DAMAGED)
+
+
+def tensor_pieces(slot: TensorSlot) -> Iterator[bytes]:
+    """The tensor's bytes in order, at most `COPY_BYTES` at a time."""
+    with open(slot.path, "rb") as stream:
+        stream.seek(slot.begin)
+        left = slot.bytes
+        while left:
+            piece = stream.read(min(COPY_BYTES, left))
+            if not piece:
+                raise ModelError(f"{slot.path} ends inside the tensor {slot.name}", DAMAGED)
+            left -= len(piece)
+            yield piece
+
+
+def copy_tensors(slots: Iterable[TensorSlot], output: Path) -> int:
+    """Write the given tensors to a new file, streamed; returns the file's size in bytes."""
+    ordered = sorted(slots, key=lambda slot: (str(slot.path), slot.begin))
+    with open(output, "wb") as stream:
+        stream.write(header_bytes((slot.name, slot.dtype, slot.shape, slot.bytes) for slot in ordered))
+        for slot in ordered:
+            _copy_range(slot, stream)
+        return stream.tell()
+
+
+def header_bytes(entries: Iterable[tuple[str, str, Iterable[int], int]]) -> bytes:
+    """Length and header of a file that holds (name, dtype, shape, size in bytes) one after the other."""
+    header: dict[str, Any] = {"__metadata__": FORMAT}
+    offset = 0
+    for name, dtype, shape, size in entries:
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return len(raw).to_bytes(8, "little") + raw
+
+
+def _copy_range(slot: TensorSlot, stream: Any) -> None:
+    """Let the kernel copy where it can (no bytes pass through Python), else piece by piece."""
+    stream.flush()
+    with open(slot.path, "rb") as source:
+        position, end = slot.begin, slot.end
+        while position < end:
+            try:
+                copied = os.copy_file_range(source.fileno(), stream.fileno(), min(end - position, 1 << 30), position)
+            except (AttributeError, OSError):
+                copied = 0
+            if copied == 0:
+                break
+            position += copied
+        if position < end:
+            stream.seek(0, os.SEEK_END)
+            source.seek(position)
+            while position < end:
+                piece = source.read(min(COPY_BYTES, end - position))
+                if not piece:
+                    raise ModelError(f"{slot.path} ends inside the tensor {slot.name}", DAMAGED)
+                stream.write(piece)
+                position += len(piece)
+    stream.seek(0, os.SEEK_END)
+
+
+def begin_tensor_hash(digest: Any, name: str, dtype: str, shape: Iterable[int]) -> None:
+    """What goes into the hash of a set of tensors before each tensor's bytes."""
+    digest.update(json.dumps([name, dtype, list(shape)]).encode())
+
+
+def tensors_sha256(slots: Iterable[TensorSlot]) -> str:
+    """One SHA-256 over name, dtype, shape and bytes of the tensors, sorted by name: independent of how they are spread over files."""
+    digest = hashlib.sha256()
+    for slot in sorted(slots, key=lambda item: item.name):
+        begin_tensor_hash(digest, slot.name, slot.dtype, slot.shape)
+        for piece in tensor_pieces(slot):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def equal_bytes(first: TensorSlot, second: TensorSlot) -> bool:
+    """Whether two tensors have the same dtype, shape and bytes."""
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        return False
+    return all(a == b for a, b in zip(tensor_pieces(first), tensor_pieces(second), strict=True))

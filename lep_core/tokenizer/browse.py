@@ -1,0 +1,109 @@
+"""Tokens for people to look at: the new-token browser and coloured text.
+
+Tokens are shown as their own bytes: what is no whole character appears as `\\xd0`, never as U+FFFD. Making spaces and line breaks
+visible is left to whoever draws them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from lep_core.tokenizer.bytes import family, from_byte_level, from_sentencepiece, spelled_bytes
+from lep_core.tokenizer.load import as_tokenizer, rust_errors
+from lep_core.tokenizer.mapping import build_mapping
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """A stretch of text and the tokens that it became: one, or several where a character is cut into parts."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+def visible(tokenizer: Tokenizer, index: int) -> str:
+    """One token as text."""
+    token = tokenizer.id_to_token(index)
+    if token is None:
+        return ""
+    data = _bytes_of(tokenizer, token, index)
+    return token if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def visible_pieces(tokenizer: Any, text: str) -> list[str]:
+    """The text cut as `token_spans` cuts it."""
+    return [span.text for span in token_spans(tokenizer, text)]
+
+
+def colour_spans(tokenizer: Any, text: str) -> list[tuple[str, int]]:
+    """(text, token id) for coloured tokens; the texts together are `text`.
+
+    Where several tokens share one character (parts of UTF-8), they are one span under the first one's id; `token_spans` names all of them.
+    """
+    return [(span.text, span.ids[0]) for span in token_spans(tokenizer, text)]
+
+
+def token_spans(tokenizer: Any, text: str) -> list[TokenSpan]:
+    """The text cut at token borders, without special tokens of the template; the texts together are `text`."""
+    tokenizer = as_tokenizer(tokenizer)
+    text = text.encode("utf-8", "replace").decode()
+    with rust_errors("the tokenizer cannot encode the text"):
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+    groups: list[tuple[int, list[int]]] = []  # end in the text, ids
+    begin_of_group = end = 0
+    for index, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+        # A token that begins before the last group ended holds another part of the same character; one without text joins too.
+        if groups and (start < end or stop <= end) and not (start == stop == 0):
+            groups[-1][1].append(index)
+            end = max(end, stop)
+            groups[-1] = (end, groups[-1][1])
+        else:
+            begin_of_group, end = max(start, begin_of_group), max(end, stop)
+            groups.append((end, [index]))
+    spans, position = [], 0
+    for number, (stop, ids) in enumerate(groups):
+        stop = len(text) if number == len(groups) - 1 else stop
+        spans.append(TokenSpan(text=text[position:stop], ids=tuple(ids)))
+        position = stop
+    return spans
+
+
+def new_token_table(old: Any, new: Any, texts: Iterable[str], *, limit: int | None = None) -> list[dict[str, Any]]:
+    """Tokens that the new vocabulary adds, most frequent in `texts` first.
+
+    Returns:
+        Dicts with `token` (text), `id`, `count` (occurrences when the new tokenizer encodes the texts) and `old_pieces` (what the old
+        tokenizer makes of the same bytes, as texts).
+    """
+    old, new = as_tokenizer(old), as_tokenizer(new)
+    mapping = build_mapping(old, new)
+    counts: Counter[int] = Counter()
+    with rust_errors("the tokenizer cannot encode the corpus"):
+        stream = iter(texts)
+        while batch := list(islice(stream, _BATCH)):
+            for encoding in new.encode_batch_fast([text.encode("utf-8", "replace").decode() for text in batch], add_special_tokens=False):
+                counts.update(encoding.ids)
+    known = {*mapping.shared_new_ids.tolist(), *mapping.special_new_ids.tolist()}
+    fresh = sorted((i for i in range(mapping.new_size) if i not in known and new.id_to_token(i) is not None), key=lambda i: (-counts[i], i))
+    old_table, new_table = _texts(old), _texts(new)
+    return [
+        {"token": new_table[i], "id": i, "count": counts[i], "old_pieces": [old_table[piece] for piece in mapping.pieces_of(i)]} for i in fresh[:limit]
+    ]
+
+
+def _texts(tokenizer: Tokenizer) -> list[str]:
+    return ["" if data is None else data.decode("utf-8", "backslashreplace") for data in spelled_bytes(tokenizer)]
+
+
+def _bytes_of(tokenizer: Tokenizer, token: str, index: int) -> bytes | None:
+    if index in tokenizer.get_added_tokens_decoder():
+        return None
+    return from_byte_level(token) if family(tokenizer) == "byte-level" else from_sentencepiece(token)

@@ -1,0 +1,115 @@
+"""Count the words that BPE works on: what the model's own normaliser and pre-tokeniser make of a corpus.
+
+Texts are streamed; only distinct chunks are held, and rare ones are forgotten when there are too many. A chunk is a stretch of text
+that the pre-tokeniser treats the same alone as in context; that is tried out on each corpus, and where it does not hold whole texts are
+pre-tokenised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from tokenizers import Tokenizer
+
+from lep_core.tokenizer.bytes import SPACE_MARK
+from lep_core.tokenizer.conventions import adjacent_classes, split_at_classes
+from lep_core.tokenizer.definition import Definition
+from lep_core.tokenizer.load import rust_errors
+
+MAX_DISTINCT_CHUNKS = 3_000_000
+_TRIAL_CHARACTERS = 50_000
+
+# Spaces with the word after them, and line breaks with the word before them: GPT-2 and LLaMA-3 style expressions join these.
+_CHUNK = re.compile(r"[^\S\r\n]*\S+(?:\s*[\r\n]+)?|\s+")
+_SENTENCEPIECE_CHUNK = re.compile(f"{SPACE_MARK}+[^{SPACE_MARK}\n]*|[^{SPACE_MARK}\n]+|\n+")
+
+
+class WordCounter:
+    """Counts words of the texts given to `add`.
+
+    Attributes:
+        documents, characters, bytes: what was added.
+        forgotten: occurrences of rare chunks that were dropped to bound memory.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, definition: Definition, *, keep_boundaries: bool = True, max_distinct: int = MAX_DISTINCT_CHUNKS) -> None:
+        """`keep_boundaries`: cut SentencePiece chunks only where no token of the present vocabulary reaches across."""
+        self.documents = self.characters = self.bytes = self.forgotten = 0
+        self._tokenizer = tokenizer
+        self._family = definition.family
+        self._max_distinct = max_distinct
+        self._chunks: Counter[str] = Counter()
+        self._normalize: Callable[[str], str] | None = tokenizer.normalizer.normalize_str if tokenizer.normalizer else None
+        contents = sorted((token["content"] for token in definition.added if token["content"]), key=len, reverse=True)
+        self._added = re.compile("|".join(map(re.escape, contents))) if contents else None
+        self._chunks_are_safe: bool | None = None
+        if self._family == "sentencepiece":
+            control = definition.control
+            present = [token for token in definition.vocab if token not in control] if keep_boundaries else []
+            self._adjacent = adjacent_classes(present)
+
+    def add(self, text: str) -> None:
+        """Count one text."""
+        self.documents += 1
+        self.characters += len(text)
+        self.bytes += len(text.encode("utf-8", "surrogatepass"))
+        text = text.encode("utf-8", "replace").decode() if not text.isascii() else text  # lone surrogates cannot enter the library
+        with rust_errors("the tokenizer cannot read the corpus"):
+            for part in self._added.split(text) if self._added else (text,):
+                if part:
+                    self._add_part(self._normalize(part) if self._normalize else part)
+        if len(self._chunks) > self._max_distinct:
+            self._forget_rare()
+
+    def words(self) -> Counter[str]:
+        """Distinct words, as vocabulary strings side by side, with their counts."""
+        words: Counter[str] = Counter()
+        split = self._split_sentencepiece if self._family == "sentencepiece" else self._split_byte_level
+        with rust_errors("the tokenizer cannot read the corpus"):
+            for chunk, count in self._chunks.items():
+                for word in split(chunk):
+                    words[word] += count
+        return words
+
+    def _add_part(self, text: str) -> None:
+        if not text:
+            return
+        if self._chunks_are_safe is None:
+            self._chunks_are_safe = self._try_chunks(text[:_TRIAL_CHARACTERS])
+        if self._chunks_are_safe:
+            self._chunks.update(self._cut(text))
+        else:
+            for piece in self._pre_tokenize(text):
+                self._chunks.update(_SENTENCEPIECE_CHUNK.findall(piece) if self._family == "sentencepiece" else (piece,))
+
+    def _cut(self, text: str) -> list[str]:
+        return (_SENTENCEPIECE_CHUNK if self._family == "sentencepiece" and self._tokenizer.pre_tokenizer is None else _CHUNK).findall(text)
+
+    def _try_chunks(self, text: str) -> bool:
+        """Whether pre-tokenising chunk by chunk gives what pre-tokenising the text gives."""
+        if self._tokenizer.pre_tokenizer is None:
+            return True
+        if self._family == "sentencepiece":
+            return False  # Metaspace marks the beginning of whatever it is given
+        return [word for chunk in self._cut(text) for word in self._pre_tokenize(chunk)] == self._pre_tokenize(text)
+
+    def _pre_tokenize(self, text: str) -> list[str]:
+        if self._tokenizer.pre_tokenizer is None:
+            return [text]
+        return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+    def _split_byte_level(self, chunk: str) -> list[str]:
+        return self._pre_tokenize(chunk) if self._chunks_are_safe else [chunk]
+
+    def _split_sentencepiece(self, chunk: str) -> list[str]:
+        return split_at_classes(chunk, self._adjacent)
+
+    def _forget_rare(self) -> None:
+        limit = 1
+        while len(self._chunks) > self._max_distinct // 2:
+            rare = [chunk for chunk, count in self._chunks.items() if count <= limit]
+            for chunk in rare:
+                self.forgotten += self._chunks.pop(chunk)
+            limit *= 2

@@ -1,0 +1,42 @@
+"""What a training returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """The result of `train`; units are in the names, None = not measured.
+
+    `tokens_seen` counts trained positions since step 0, over all resumptions; `seconds`, `tokens_per_second` and `peak_memory_gib` are
+    those of this process (`tokens_per_second` of its optimizer steps alone). `corpus_tokens` is the length of the packed text.
+    """
+
+    steps: int
+    tokens_seen: int
+    bits_per_byte_before: float | None
+    bits_per_byte_after: float | None
+    heldout_bytes: int
+    tokens_per_second: float
+    peak_memory_gib: float
+    frozen_sha256_before: str
+    frozen_sha256_after: str
+    stopped: bool
+    seconds: float
+    samples_before: tuple[str, ...]
+    samples_after: tuple[str, ...]
+    learning_rate: float
+    batch_size: int
+    micro_batch_size: int
+    block_size: int
+    corpus_tokens: int
+    corpus_documents: int
+    threads: int
+    precision: str
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values by field name."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}

@@ -1,0 +1,1 @@
+"""Tests of lep_core.corpus."""

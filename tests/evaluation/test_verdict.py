@@ -1,0 +1,67 @@
+"""The verdict follows from the numbers, the unwelcome ones included."""
+
+import pytest
+
+from lep_core.evaluation.verdict import ENGLISH, verdict
+
+
+def row(model, task, value, n=200):
+    return {"model": model, "task": task, "metric": "x", "value": value, "low": value, "high": value, "n": n}
+
+
+def judge(results=(), fertility=(), speed=(), adapted=("new",)):
+    statements = verdict(fertility=fertility, results=results, speed=speed, original="old", control="untrained", adapted=adapted)
+    return {statement.code: statement for statement in statements}
+
+
+def test_tokens_saved_is_a_share_of_tokens_per_character():
+    said = judge(fertility=[{"characters_per_token": 2.0}, {"characters_per_token": 4.0}])["fewer_tokens"]
+    assert said.values["saved"] == pytest.approx(0.5)
+    assert "50% fewer tokens" in said.in_english()
+
+
+def test_a_vocabulary_that_does_not_fit_is_called_so():
+    assert judge(fertility=[{"characters_per_token": 4.0}, {"characters_per_token": 2.0}])["more_tokens"].good is False
+
+
+def test_bits_per_byte_are_held_against_original_and_control():
+    results = [row("old", "bits-per-byte", 1.0), row("untrained", "bits-per-byte", 2.0), row("new", "bits-per-byte", 0.8)]
+    said = judge(results)
+    assert said["text_better"].good is True
+    assert said["training_helped"].values["gain"] == pytest.approx(1.2)
+
+
+def test_training_that_hurts_is_said():
+    results = [row("old", "bits-per-byte", 1.0), row("untrained", "bits-per-byte", 2.0), row("new", "bits-per-byte", 2.5)]
+    said = judge(results)
+    assert {"text_worse", "training_did_not_help"} <= set(said)
+    assert not said["text_worse"].good
+
+
+def test_suffering_skills_are_said_together_with_what_helps():
+    results = [row("old", "instruct/ru", 0.74), row("untrained", "instruct/ru", 0.3), row("new", "instruct/ru", 0.45)]
+    said = judge(results)
+    assert said["skill_suffers"].good is False
+    assert "45.0% right, 74.0% by the original, 30.0% without training (n = 200)" in said["skill_suffers"].in_english()
+    assert "what_helps" in said
+
+
+def test_kept_skills_bring_no_advice():
+    said = judge([row("old", "instruct/en", 0.985), row("new", "instruct/en", 0.96)])
+    assert said["skill_kept"].good is True
+    assert "what_helps" not in said
+
+
+def test_speed_is_characters_per_second():
+    speed = [{"model": "old", "characters_per_second": 100.0}, {"model": "new", "characters_per_second": 157.0}]
+    assert judge(speed=speed)["faster"].values["ratio"] == pytest.approx(1.57)
+    speed[1]["characters_per_second"] = 90.0
+    assert judge(speed=speed)["not_faster"].good is False
+
+
+def test_nothing_measured_says_nothing():
+    assert judge() == {}
+
+
+def test_every_text_can_be_filled():
+    assert all(isinstance(text, str) for text in ENGLISH.values())

@@ -1,0 +1,268 @@
+"""The algebra of propagation (method, section 4) on real folders, special tokens, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from lep_core.config import METHODS, InitializeConfig, PropagateConfig
+from lep_core.embeddings.initialize import initialize
+from lep_core.errors import ModelError, OutputError, SiblingError
+from lep_core.models import frozen_sha256, inspect_model, load_model
+from lep_core.propagation.propagate import PropagationReport, propagate
+from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
+from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_tokenizer
+
+Tiny = Callable[..., Path]
+INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+OTHER = (*SENTENCES[6:], "Солнечный берег реки, городские улицы и длинные письма.", "Читает, пишет, живёт, стоит, лежит.")
+
+
+def adapt(base: Path, output: Path, *, family: str = "byte-level", train: float = 0.1, vocab_size: int = 430) -> Path:
+    """A base model with another vocabulary whose rows then moved, as if trained."""
+    tokenizer = tiny_tokenizer(output.with_name(output.name + "-tokenizer"), family=family, vocab_size=vocab_size, texts=OTHER)
+    output.mkdir()
+    initialize(InitializeConfig(base=str(base), tokenizer=str(tokenizer), output=str(output)), output)
+    if train:
+        generator = torch.Generator().manual_seed(3)
+        change_weights(output, lambda name, value: value + train * torch.randn(value.shape, generator=generator).to(value.dtype))
+    return output
+
+
+def change_weights(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
+    weights = load_weights(folder)
+    dtype = weights[INPUT].dtype
+    for name in {INPUT, OUTPUT} & weights.keys():
+        weights[name] = change(name, weights[name]).to(dtype)
+    for path in folder.glob("model*.safetensors*"):
+        path.unlink()
+    save_weights(folder, weights)
+
+
+def run(base: Path, adapted: Path, instruct: Path, output: Path, method: str, **options: object) -> PropagationReport:
+    config = PropagateConfig(base=str(base), adapted=str(adapted), instruct=str(instruct), output=str(output), method=method, **options)
+    output.mkdir()
+    return propagate(config, output)
+
+
+def fitted_pairs(mapping: VocabularyMapping, base: torch.Tensor, instruct: torch.Tensor, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows A and B of method's fit, dense and independent of the code under test."""
+    base, instruct = (matrix.double().numpy()[: mapping.old_size] for matrix in (base, instruct))
+    if method == "overlap":
+        return base[mapping.shared_old_ids], instruct[mapping.shared_old_ids]
+    spelled = [mapping.pieces_of(n) for n in range(mapping.new_size) if mapping.pieces_of(n)]
+    return tuple(np.stack([matrix[pieces].mean(axis=0) for pieces in spelled]) for matrix in (base, instruct))
+
+
+def ordinary_rows(output: Path, mapping: VocabularyMapping) -> np.ndarray:
+    special = set(Tokenizer.from_file(str(output / "tokenizer.json")).get_added_tokens_decoder())
+    return np.array([n for n in range(mapping.new_size) if n not in special])
+
+
+@pytest.mark.parametrize("method", ["overlap", "conversion"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tied": True},
+        {"family": "sentencepiece", "padded": 6, "shards": 3},
+        {"hidden": 64, "vocab_size": 300, "family": "sentencepiece"},
+        {"dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_result_equals_dense_least_squares(tiny: Tiny, tmp_path: Path, method: str, options: dict) -> None:
+    base = tiny(**options)
+    instruct = tiny(sibling_of=base, chat=True, shards=options.get("shards", 1), perturbation=0.3)
+    adapted = adapt(base, tmp_path / "adapted", family=options.get("family", "byte-level"))
+    report = run(base, adapted, instruct, tmp_path / "out", method)
+    mapping = build_mapping(base, adapted)
+    weights = {role: load_weights(path) for role, path in {"base": base, "instruct": instruct, "adapted": adapted, "out": tmp_path / "out"}.items()}
+    rows = ordinary_rows(tmp_path / "out", mapping)
+    for name, side in ((INPUT, report.input), (OUTPUT, report.output)):
+        if options.get("tied") and name == OUTPUT:
+            assert side is None and OUTPUT not in weights["out"]
+            continue
+        a, b = fitted_pairs(mapping, weights["base"][name], weights["instruct"][name], method)
+        w, _, rank, singular = np.linalg.lstsq(a, b, rcond=1e-6)
+        expected = weights["adapted"][name][rows].double().numpy() @ w
+        tolerance = 1e-2 if options.get("dtype") else 1e-5
+        assert np.linalg.norm(weights["out"][name][rows].double().numpy() - expected) < tolerance * np.linalg.norm(expected)
+        assert (side.tokens, side.rank) == (len(a), rank)
+        assert side.condition_number == pytest.approx(singular[0] / singular[rank - 1], rel=1e-4)
+    assert report.logits_equal is True
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_hidden_above_tokens_is_reported_as_deficient_rank(tiny: Tiny, tmp_path: Path, method: str) -> None:
+    base = tiny(hidden=512, layers=1, vocab_size=300)
+    instruct, adapted = tiny(sibling_of=base, chat=True), adapt(base, tmp_path / "adapted", vocab_size=330)
+    report = run(base, adapted, instruct, tmp_path / "out", method)
+    mapping = build_mapping(base, adapted)
+    if method == "swap":
+        assert report.input.rank is None
+        return
+    a, b = fitted_pairs(mapping, load_weights(base)[INPUT], load_weights(instruct)[INPUT], method)
+    assert report.input.rank == np.linalg.matrix_rank(a, rtol=1e-6) < 512
+    assert report.input.relative_residual < 1e-8 < report.input.heldout_residual
+    rows = ordinary_rows(tmp_path / "out", mapping)
+    expected = load_weights(adapted)[INPUT][rows].double().numpy() @ (np.linalg.pinv(a, rtol=1e-6) @ b)
+    np.testing.assert_allclose(load_weights(tmp_path / "out")[INPUT][rows].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["overlap", "conversion"])
+def test_a_known_linear_map_is_recovered(tiny: Tiny, tmp_path: Path, method: str) -> None:
+    base = tiny()
+    instruct = tiny(sibling_of=base, perturbation=0.0)
+    adapted = adapt(base, tmp_path / "adapted")
+    rng = np.random.default_rng(1)
+    maps = {name: torch.from_numpy(np.eye(32) + 0.2 * rng.standard_normal((32, 32))) for name in (INPUT, OUTPUT)}
+    change_weights(instruct, lambda name, value: value.double() @ maps[name])
+    report = run(base, adapted, instruct, tmp_path / "out", method)
+    rows = ordinary_rows(tmp_path / "out", build_mapping(base, adapted))
+    for name, side in ((INPUT, report.input), (OUTPUT, report.output)):
+        expected = load_weights(adapted)[name][rows].double() @ maps[name]
+        torch.testing.assert_close(load_weights(tmp_path / "out")[name][rows].double(), expected, rtol=1e-4, atol=1e-5)
+        assert side.relative_residual < 1e-6 and side.heldout_residual < 1e-6
+        assert side.distance_from_identity == pytest.approx(float((maps[name] - torch.eye(32)).norm()) / 32**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_siblings_leave_the_trained_rows_as_they_are(tiny: Tiny, tmp_path: Path, method: str) -> None:
+    base = tiny()
+    adapted = adapt(base, tmp_path / "adapted")
+    run(base, adapted, tiny(sibling_of=base, perturbation=0.0), tmp_path / "out", method)
+    rows = ordinary_rows(tmp_path / "out", build_mapping(base, adapted))
+    for name in (INPUT, OUTPUT):
+        assert torch.equal(load_weights(tmp_path / "out")[name][rows], load_weights(adapted)[name][rows])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_old_vocabulary_without_training_gives_the_instruct_models_logits(tiny: Tiny, tmp_path: Path, method: str, tied: bool) -> None:
+    base = tiny(tied=tied)
+    instruct = tiny(sibling_of=base, perturbation=0.0, chat=True)
+    weights = load_weights(instruct)
+    maps = {name: torch.eye(32) if method == "swap" else torch.eye(32) + 0.1 * torch.randn(32, 32) for name in (INPUT, OUTPUT)}
+    for name in weights.keys() - {INPUT, OUTPUT}:
+        weights[name] = weights[name] * 1.1
+    for name in {INPUT, OUTPUT} & weights.keys():
+        weights[name] = weights[name] @ maps[name]
+    save_weights(instruct, weights)
+    report = run(base, base, instruct, tmp_path / "out", method)
+    assert report.vocab_size == inspect_model(instruct).vocab_size
+    ids = torch.arange(60)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(tmp_path / "out")(ids).logits, load_model(instruct)(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_permuting_the_new_vocabulary_permutes_the_rows(tiny: Tiny, tmp_path: Path, method: str) -> None:
+    base = tiny()
+    instruct = tiny(sibling_of=base, perturbation=0.2)
+    adapted = adapt(base, tmp_path / "adapted")
+    permuted = tmp_path / "permuted"
+    permuted.mkdir()
+    for path in adapted.iterdir():
+        (permuted / path.name).write_bytes(path.read_bytes())
+    definition = json.loads((adapted / "tokenizer.json").read_text())
+    size = len(definition["model"]["vocab"])
+    new_place = np.concatenate([np.arange(3), 3 + np.random.default_rng(0).permutation(size - 3)])
+    definition["model"]["vocab"] = {token: int(new_place[number]) for token, number in definition["model"]["vocab"].items()}
+    (permuted / "tokenizer.json").write_text(json.dumps(definition))
+    change_weights(permuted, lambda name, value: torch.empty_like(value).index_copy_(0, torch.from_numpy(new_place), value))
+    run(base, adapted, instruct, tmp_path / "out", method)
+    run(base, permuted, instruct, tmp_path / "out-permuted", method)
+    for name in (INPUT, OUTPUT):
+        moved = load_weights(tmp_path / "out-permuted")[name][torch.from_numpy(new_place)]
+        torch.testing.assert_close(moved, load_weights(tmp_path / "out")[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"family": "sentencepiece", "padded": 4}, {"tied": True, "dtype": "bfloat16"}], ids=str)
+def test_special_and_added_tokens_keep_the_instruct_rows_bit_by_bit(tiny: Tiny, tmp_path: Path, options: dict) -> None:
+    base = tiny(**options)
+    instruct = tiny(sibling_of=base, chat=True)
+    adapted = adapt(base, tmp_path / "adapted", family=options.get("family", "byte-level"))
+    report = run(base, adapted, instruct, tmp_path / "out", "conversion")
+    new, old = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (tmp_path / "out", instruct))
+    added = [token.content for token in old.get_added_tokens_decoder().values()]
+    assert report.special_rows_kept == len(added) and set(CHAT_TOKENS) <= set(added)
+    assert report.appended_tokens == list(CHAT_TOKENS)
+    for name in {INPUT, OUTPUT} & load_weights(instruct).keys():
+        before, after = load_weights(instruct)[name], load_weights(tmp_path / "out")[name]
+        for token in added:
+            assert torch.equal(after[new.token_to_id(token)], before[old.token_to_id(token)])
+
+
+def test_body_config_and_sampling_settings_are_the_instruct_models(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny(shards=4)
+    instruct = tiny(sibling_of=base, chat=True, shards=4)
+    edit_json(instruct / "config.json", note="of the instruct model")
+    report = run(base, adapt(base, tmp_path / "adapted"), instruct, tmp_path / "out", "conversion")
+    assert frozen_sha256(tmp_path / "out") == frozen_sha256(instruct)
+    assert report.shards_linked == 2
+    assert (tmp_path / "out" / "model-00002-of-00004.safetensors").samefile(instruct / "model-00002-of-00004.safetensors")
+    new = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    end, rows = new.token_to_id("<|end|>"), report.vocab_size
+    config = json.loads((instruct / "config.json").read_text())
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == config | {"vocab_size": rows, "eos_token_id": end}
+    generation = json.loads((instruct / "generation_config.json").read_text())
+    expected = generation | {"eos_token_id": [end, new.token_to_id("</s>")]}
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == expected
+    assert new.get_vocab_size() == rows
+
+
+def test_chat_template_and_ids_work_in_plain_transformers(tiny: Tiny, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    base = tiny(family="sentencepiece")
+    instruct = tiny(sibling_of=base, chat=True)
+    run(base, adapt(base, tmp_path / "adapted", family="sentencepiece"), instruct, tmp_path / "out", "overlap")
+    tokenizer, plain = AutoTokenizer.from_pretrained(tmp_path / "out"), Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Где ключ?"}], tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    assert text == "<s><|user|>Где ключ?<|end|><|assistant|>"
+    assert ids == plain.encode(text, add_special_tokens=False).ids
+    assert ids[-1] == plain.token_to_id("<|assistant|>")
+    assert tokenizer("дом").input_ids == plain.encode("дом").ids
+    assert tokenizer.eos_token_id == plain.token_to_id("<|end|>")
+
+
+def test_report_is_json_with_the_promised_fields(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny()
+    report = run(base, adapt(base, tmp_path / "adapted"), tiny(sibling_of=base), tmp_path / "out", "conversion").to_json()
+    json.dumps(report, allow_nan=False)
+    assert {"method", "input", "output", "seconds", "peak_memory_gib", "shards_linked", "bytes_written"} <= report.keys()
+    assert {"tokens", "rank", "condition_number", "relative_residual", "heldout_residual"} <= report["input"].keys()
+    assert "\ufffd" not in json.dumps(report, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("role", ["base", "adapted", "instruct"])
+def test_nan_is_refused_before_a_byte_is_written(tiny: Tiny, tmp_path: Path, role: str) -> None:
+    base = tiny()
+    folders = {"base": base, "adapted": adapt(base, tmp_path / "adapted"), "instruct": tiny(sibling_of=base)}
+    change_weights(folders[role], lambda name, value: value.index_fill(0, torch.tensor([7]), torch.nan))
+    with pytest.raises(ModelError, match="NaN or infinity, first in row 7"):
+        run(**folders, output=tmp_path / "out", method="conversion")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_models_that_do_not_belong_together_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    base, tied, small = tiny(), tiny(tied=True), tiny(hidden=16)
+    cases = {"one": (base, base, small, "hidden size"), "two": (base, small, base, "base and adapted"), "three": (tied, tied, base, "tied")}
+    for name, (first, second, third, message) in cases.items():
+        with pytest.raises(SiblingError, match=message):
+            run(first, second, third, tmp_path / name, "swap")
+        assert not list((tmp_path / name).iterdir())
+
+
+def test_output_inside_an_input_is_refused(tiny: Tiny) -> None:
+    base = tiny()
+    with pytest.raises(OutputError, match="inside each other"):
+        run(base, base, base, base / "out", "swap")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lep_core.training.optimizer import BETAS, RowAdamW
+
+
+def matrix() -> torch.Tensor:
+    return torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+def one_step(optimizer: RowAdamW, gradient_VD: torch.Tensor, rate: float = 0.1) -> None:
+    optimizer.zero_gradients()
+    optimizer.gradients["input"] += gradient_VD
+    optimizer.step(rate, norm=optimizer.gradient_norm())
+
+
+def test_rows_without_gradient_stay_bit_equal_and_are_not_decayed():
+    start_VD = matrix()
+    learned_VD = start_VD.clone()
+    optimizer = RowAdamW({"input": learned_VD}, weight_decay=0.1, gradient_clip=0.0)
+    gradient_VD = torch.zeros(6, 4)
+    gradient_VD[[1, 4]] = 1.0
+    for _ in range(3):
+        one_step(optimizer, gradient_VD)
+    assert torch.equal(learned_VD[[0, 2, 3, 5]], start_VD[[0, 2, 3, 5]])
+    assert not torch.isclose(learned_VD[[1, 4]], start_VD[[1, 4]]).any()
+
+
+def test_an_update_is_that_of_torch_where_every_row_has_a_gradient():
+    start_VD = matrix()
+    learned_VD, reference_VD = start_VD.clone(), torch.nn.Parameter(start_VD.clone())
+    optimizer = RowAdamW({"input": learned_VD}, weight_decay=0.1, gradient_clip=1.0)
+    reference = torch.optim.AdamW([reference_VD], lr=0.1, betas=BETAS, weight_decay=0.1)
+    for seed in range(4):
+        gradient_VD = torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))
+        one_step(optimizer, gradient_VD)
+        reference_VD.grad = gradient_VD.clone()
+        torch.nn.utils.clip_grad_norm_([reference_VD], 1.0)
+        reference.step()
+    torch.testing.assert_close(learned_VD, reference_VD.data, rtol=1e-5, atol=1e-6)
+
+
+def test_frozen_rows_stay_bit_equal_and_do_not_count_in_the_norm():
+    start_VD = matrix()
+    learned_VD = start_VD.clone()
+    frozen_V = torch.tensor([True, False, True, False, True, True])
+    optimizer = RowAdamW({"input": learned_VD}, weight_decay=0.1, gradient_clip=0.0, frozen_rows_V=frozen_V)
+    optimizer.gradients["input"] += 1.0
+    assert optimizer.gradient_norm() == pytest.approx(8**0.5)
+    optimizer.step(0.1, norm=8**0.5)
+    assert torch.equal(learned_VD[frozen_V], start_VD[frozen_V])
+    assert not torch.equal(learned_VD[~frozen_V], start_VD[~frozen_V])
+
+
+def test_loaded_moments_go_on_exactly():
+    gradients = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(5)]
+    whole_VD, first_VD = matrix(), matrix()
+    whole, first = (RowAdamW({"input": m}, weight_decay=0.0, gradient_clip=1.0) for m in (whole_VD, first_VD))
+    for gradient_VD in gradients:
+        one_step(whole, gradient_VD)
+    for gradient_VD in gradients[:2]:
+        one_step(first, gradient_VD)
+    second_VD = first_VD.clone()
+    second = RowAdamW({"input": second_VD}, weight_decay=0.0, gradient_clip=1.0)
+    second.load_state({name: value.clone() for name, value in first.state().items()})
+    for gradient_VD in gradients[2:]:
+        one_step(second, gradient_VD)
+    assert torch.equal(second_VD, whole_VD)

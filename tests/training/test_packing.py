@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lep_core.errors import CorpusError
+from lep_core.models import load_tokenizer
+from lep_core.training.loss import IGNORED
+from lep_core.training.packing import Encoder, pack
+from tests.factories import SENTENCES, tiny_tokenizer
+
+DOCUMENTS = ["\n".join(SENTENCES[start % 12 :] + SENTENCES[: start % 5]) for start in range(30)]
+
+
+@pytest.fixture(params=["byte-level", "sentencepiece"])
+def encoder(request, tmp_path):
+    return make_encoder(tmp_path, family=request.param)
+
+
+def make_encoder(tmp_path, *, family="byte-level"):
+    tokenizer = load_tokenizer(tiny_tokenizer(tmp_path / "tokenizer", family=family))
+    return Encoder(tokenizer, rows=len(tokenizer), eos=None)
+
+
+def test_no_token_is_lost_and_documents_stand_between_bos_and_eos(encoder, tmp_path):
+    packed = pack(DOCUMENTS, encoder, tmp_path / "t", block_size=64)
+    expected = [token for ids in encoder.encode(DOCUMENTS) for token in (encoder.bos, *ids, encoder.eos)]
+    assert packed.tokens.tolist() == expected
+    covered = np.zeros(len(expected), dtype=int)
+    for start in packed.starts:
+        covered[start : start + 64] += 1
+    assert covered.min() == 1
+    assert packed.repeated_share == pytest.approx(1 - len(expected) / covered.sum())
+
+
+def test_every_block_begins_at_a_document_or_paragraph_start(encoder, tmp_path):
+    packed = pack(DOCUMENTS, encoder, tmp_path / "t", block_size=128)
+    assert len(packed) > 20
+    for start in packed.starts[1:]:
+        assert packed.tokens[start] == encoder.bos or encoder.ends_part_V[packed.tokens[start - 1]]
+        assert packed.tokens[start] != encoder.eos
+
+
+def test_a_paragraph_longer_than_a_block_goes_on_in_the_next_block(tmp_path):
+    encoder = make_encoder(tmp_path)
+    packed = pack(["long " * 500], encoder, tmp_path / "t", block_size=32)
+    assert np.diff(packed.starts).tolist() == [32] * (len(packed) - 1)
+    assert packed.repeated_share == 0
+
+
+def test_targets_are_the_next_tokens_and_only_the_end_of_the_text_has_none(encoder, tmp_path):
+    packed = pack(DOCUMENTS, encoder, tmp_path / "t", block_size=50)
+    inputs, targets = packed.rows(np.arange(len(packed)))
+    for row, start in enumerate(packed.starts):
+        expected = packed.tokens[start + 1 : start + 51].tolist()
+        assert targets[row, : len(expected)].tolist() == expected
+        assert (targets[row, len(expected) :] == IGNORED).all()
+    assert (targets[:-1] != IGNORED).all()
+    assert (inputs[:-1, 1:] == targets[:-1, :-1]).all()
+
+
+def test_packing_is_deterministic_and_the_fingerprint_follows_the_text(tmp_path):
+    encoder = make_encoder(tmp_path)
+    one, same = (pack(DOCUMENTS, encoder, tmp_path / name, block_size=64) for name in "ab")
+    other = pack([*DOCUMENTS[:-1], DOCUMENTS[-1] + "!"], encoder, tmp_path / "c", block_size=64)
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert one.starts.tolist() == same.starts.tolist()
+    assert (tmp_path / "a").stat().st_size == 2 * len(one.tokens), "two bytes a token"
+
+
+def test_special_tokens_in_the_text_stay_text(encoder):
+    ids = encoder.encode(["a </s> b <s> c"])[0]
+    assert encoder.bos not in ids
+    assert encoder.eos not in ids
+
+
+def test_bytes_of_tokens_add_up_to_the_text(tmp_path):
+    encoder = make_encoder(tmp_path)
+    ids = encoder.encode([DOCUMENTS[3]])[0]
+    assert encoder.token_bytes_V[ids].sum() == len(DOCUMENTS[3].encode())
+    assert encoder.token_bytes_V[[encoder.bos, encoder.eos]].sum() == 0
+
+
+def test_a_text_shorter_than_a_block_is_refused_with_both_numbers(tmp_path):
+    encoder = make_encoder(tmp_path)
+    with pytest.raises(CorpusError, match=r"has \d+ tokens, one block needs 512"):
+        pack(["short"], encoder, tmp_path / "t", block_size=512)
+    with pytest.raises(CorpusError, match="has 0 tokens"):
+        pack(["", ""], encoder, tmp_path / "t", block_size=8)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ KNOWN_LAYER = (
 LAYER = re.compile(r"^model\.layers\.(\d+)\.(.+)$")
 # Recomputed by every model and saved by old ones only.
 IGNORED = re.compile(r"\brotary_emb\.inv_freq$")
+
+
+Vocabulary = tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +69,8 @@ class ModelFolder:
     parameters: int
     bytes: int
     has_chat_template: bool
-    special_tokens: dict[str, int]
-    added_tokens: dict[str, int]
+    special_tokens: Mapping[str, int]
+    added_tokens: Mapping[str, int]
     bos_token_id: int | None
     eos_token_id: int | list[int] | None
     pad_token_id: int | None
@@ -84,7 +88,18 @@ class ModelFolder:
 
     def to_json(self) -> dict[str, Any]:
         """The facts that a person wants to see."""
-        names = ("architecture", "hidden_size", "layers", "tied", "vocab_size", "tokenizer_size", "padded_rows", "dtype", "parameters", "bytes")
+        names = (
+            "architecture",
+            "hidden_size",
+            "layers",
+            "tied",
+            "vocab_size",
+            "tokenizer_size",
+            "padded_rows",
+            "dtype",
+            "parameters",
+            "bytes",
+        )
         return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "has_chat_template": self.has_chat_template}
 
 
@@ -106,7 +121,9 @@ def resolve(source: str | Path) -> Path:
         return Path(snapshot_download(str(source), allow_patterns=patterns, local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reach = "reachable offline" if offline else f"reachable ({type(error).__name__})"
-        raise ModelError(f"there is no folder {source} and it is no hub id {reach}", "Give an existing model folder, or check the name") from error
+        raise ModelError(
+            f"there is no folder {source} and it is no hub id {reach}", "Give an existing model folder, or check the name"
+        ) from error
 
 
 def inspect_model(source: str | Path) -> ModelFolder:
@@ -133,7 +150,9 @@ def inspect_model(source: str | Path) -> ModelFolder:
         )
     stated = config.get("vocab_size")
     if stated is not None and stated != rows:
-        raise ModelError(f"config.json of {path} says vocab_size {stated} and the embedding has {rows} rows", "Mend vocab_size or the weights")
+        raise ModelError(
+            f"config.json of {path} says vocab_size {stated} and the embedding has {rows} rows", "Mend vocab_size or the weights"
+        )
     generation = read_json_object(path / "generation_config.json") if (path / "generation_config.json").is_file() else None
     ids = {key: (generation or {}).get(key, config.get(key)) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return ModelFolder(
@@ -190,28 +209,42 @@ def read_slots(path: Path) -> dict[str, TensorSlot]:
     raise ModelError(f"{path} has no safetensors weights", "Give a folder with model.safetensors or its shards and index")
 
 
-def read_vocabulary(path: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Token -> id of tokenizer.json: all tokens, added tokens, special tokens among these.
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Token -> id of tokenizer.json: all tokens, added tokens, special tokens among these. Shared between callers: not to be changed.
 
     Raises:
         TokenizerError: no tokenizer.json, or one that is damaged or has an id twice.
     """
     file = path / "tokenizer.json"
     if not file.is_file():
-        raise TokenizerError(f"{path} has no tokenizer.json (no fast backend)", "Convert it with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)")
+        raise TokenizerError(
+            f"{path} has no tokenizer.json (no fast backend)",
+            "Convert it with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+        )
+    state = file.stat()
+    return _read_vocabulary(file.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_vocabulary(file: Path, _changed_ns: int, _size: int) -> Vocabulary:
+    """Large tokenizers take a second to parse and are asked for often: one reading per state of the file."""
+    return vocabulary_of(read_json_object(file), str(file))
+
+
+def vocabulary_of(definition: Mapping[str, Any], name: str = "the tokenizer") -> Vocabulary:
+    """`read_vocabulary` of parsed tokenizer.json content."""
     try:
-        value = read_json_object(file)
-        entries = value["model"]["vocab"]
+        entries = definition["model"]["vocab"]
         vocabulary = dict(entries) if isinstance(entries, dict) else {str(piece): number for number, (piece, _) in enumerate(entries)}
-        added = {str(item["content"]): int(item["id"]) for item in value.get("added_tokens") or []}
-        special = {str(item["content"]): int(item["id"]) for item in value.get("added_tokens") or [] if item.get("special")}
+        added = {str(item["content"]): int(item["id"]) for item in definition.get("added_tokens") or []}
+        special = {str(item["content"]): int(item["id"]) for item in definition.get("added_tokens") or [] if item.get("special")}
         vocabulary |= added
         distinct = set(vocabulary.values())
         sound = all(isinstance(number, int) and number >= 0 for number in distinct)
     except (KeyError, TypeError, ValueError) as error:
-        raise TokenizerError(f"{file} is damaged ({type(error).__name__}: {error})", "Download the tokenizer again") from error
+        raise TokenizerError(f"{name} is damaged ({type(error).__name__}: {error})", "Download the tokenizer again") from error
     if not sound or len(distinct) != len(vocabulary):
-        raise TokenizerError(f"{file} gives one id to several tokens, or an id that is no number", "Give a tokenizer with one id per token")
+        raise TokenizerError(f"{name} gives one id to several tokens, or an id that is no number", "Give a tokenizer with one id per token")
     return vocabulary, added, special
 
 
@@ -231,7 +264,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
-            raise ModelError(f"{path} holds an adapter, not a model", "Merge the adapter into its base model first (peft: merge_and_unload)")
+            raise ModelError(
+                f"{path} holds an adapter, not a model", "Merge the adapter into its base model first (peft: merge_and_unload)"
+            )
         raise ModelError(f"{path} has no config.json", "Give the folder of a Hugging Face model")
     if (path / "adapter_config.json").is_file():
         raise ModelError(f"{path} holds adapter_config.json beside the model", "Merge the adapter, or remove that file if it is a leftover")
@@ -255,7 +290,9 @@ def _architecture(path: Path, config: Mapping[str, Any]) -> str:
 def _positive(path: Path, config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"config.json of {path} says {key} = {value!r}", "Give an unchanged config.json; the architecture may not be supported")
+        raise ModelError(
+            f"config.json of {path} says {key} = {value!r}", "Give an unchanged config.json; the architecture may not be supported"
+        )
     return value
 
 
@@ -264,7 +301,8 @@ def _check_embedding(path: Path, architecture: str, slots: Mapping[str, TensorSl
         if architecture in KNOWN:
             raise ModelError(f"the weights of {path} lack {INPUT_NAME}", "Download the model again")
         raise ModelError(
-            f"the architecture {architecture} of {path} is not supported: it has no tensor {INPUT_NAME}", f"Supported: {', '.join(KNOWN)} and alike"
+            f"the architecture {architecture} of {path} is not supported: it has no tensor {INPUT_NAME}",
+            f"Supported: {', '.join(KNOWN)} and alike",
         )
     for name in (INPUT_NAME, OUTPUT_NAME):
         slot = slots.get(name)
@@ -286,11 +324,16 @@ def _check_layers(path: Path, slots: Mapping[str, TensorSlot], layers: int, *, k
             found.setdefault(int(match[1]), set()).add(match[2])
     expected = set().union(*found.values(), KNOWN_LAYER if known else ())
     if not found:
-        raise ModelError(f"the weights of {path} hold no model.layers.*: this architecture is not supported", f"Supported: {', '.join(KNOWN)} and alike")
+        raise ModelError(
+            f"the weights of {path} hold no model.layers.*: this architecture is not supported", f"Supported: {', '.join(KNOWN)} and alike"
+        )
     for layer in range(layers):
         lacking = sorted(expected - found.get(layer, set()))
         if lacking:
-            raise ModelError(f"the weights of {path} lack model.layers.{layer}.{lacking[0]} (config.json says {layers} layers)", "Download the model again")
+            raise ModelError(
+                f"the weights of {path} lack model.layers.{layer}.{lacking[0]} (config.json says {layers} layers)",
+                "Download the model again",
+            )
     if max(found) >= layers:
         raise ModelError(f"the weights of {path} hold layer {max(found)}, config.json says {layers} layers", "Give matching files")
     if known and "model.norm.weight" not in slots:
@@ -308,7 +351,9 @@ def _tied(path: Path, config: Mapping[str, Any], slots: Mapping[str, TensorSlot]
             "Set tie_word_embeddings to false if the head is meant to be separate, or remove it from the weights",
         )
     if not stated and not present:
-        raise ModelError(f"the weights of {path} lack {OUTPUT_NAME} and config.json does not say tie_word_embeddings", "Give matching files")
+        raise ModelError(
+            f"the weights of {path} lack {OUTPUT_NAME} and config.json does not say tie_word_embeddings", "Give matching files"
+        )
     return bool(stated)
 
 

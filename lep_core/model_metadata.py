@@ -13,14 +13,32 @@ from typing import Any
 from lep_core.errors import TokenizerError
 from lep_core.model_folder import read_json_object, read_vocabulary
 
-ID_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "sep_token_id")
+ID_KEYS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "sep_token_id",
+)
 ID_LIST_KEYS = ("suppress_tokens", "begin_suppress_tokens")
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens")
 # What transformers assumes when config.json is silent; it must be spelt out once the ids have moved.
 IMPLIED_IDS = {"llama": {"bos_token_id": 1, "eos_token_id": 2}, "mistral": {"bos_token_id": 1, "eos_token_id": 2}}
 # These make loaders rebuild or extend the tokenizer; tokenizer.json alone decides here.
-DROPPED_KEYS = ("auto_map", "added_tokens_decoder", "add_bos_token", "add_eos_token", "backend", "is_local", "tokenizer_file", "vocab_file", "legacy")
+DROPPED_KEYS = (
+    "auto_map",
+    "added_tokens_decoder",
+    "add_bos_token",
+    "add_eos_token",
+    "backend",
+    "is_local",
+    "tokenizer_file",
+    "vocab_file",
+    "legacy",
+)
 ADDED_TOKEN_KEYS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 
 
@@ -84,7 +102,9 @@ def edited_tokenizer_config(folder: Path, tokenizer: Mapping[str, Any], new_ids:
     for key in NAMED_TOKENS:
         token = _text(config.get(key))
         if token is not None and token not in new_ids:
-            raise TokenizerError(f"the {key} {token!r} of {folder} is not in the new tokenizer", "Build the tokenizer from this model's own tokenizer")
+            raise TokenizerError(
+                f"the {key} {token!r} of {folder} is not in the new tokenizer", "Build the tokenizer from this model's own tokenizer"
+            )
     for key in TOKEN_LISTS:
         if isinstance(config.get(key), list):
             config[key] = [token for token in config[key] if _text(token) in new_ids]
@@ -118,7 +138,12 @@ def _template(bos: str | None, eos: str | None, ids: Mapping[str, int]) -> dict[
         return [*before, {"Sequence": {"id": letter, "type_id": kind}}, *after]
 
     special = {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (bos, eos) if token is not None and token in ids}
-    return {"type": "TemplateProcessing", "single": sentence("A", 0), "pair": sentence("A", 0) + sentence("B", 1), "special_tokens": special}
+    return {
+        "type": "TemplateProcessing",
+        "single": sentence("A", 0),
+        "pair": sentence("A", 0) + sentence("B", 1),
+        "special_tokens": special,
+    }
 
 
 def with_moved_processor(processor: dict[str, Any] | None, new_ids: Mapping[str, int]) -> dict[str, Any] | None:
@@ -131,7 +156,10 @@ def with_moved_processor(processor: dict[str, Any] | None, new_ids: Mapping[str,
     if result.get("type") == "TemplateProcessing":
         lacking = [token for entry in result["special_tokens"].values() for token in entry["tokens"] if token not in new_ids]
         if lacking:
-            raise TokenizerError(f"the post-processor uses {lacking[0]!r}, which the new tokenizer lacks", "Build the tokenizer from this model's own tokenizer")
+            raise TokenizerError(
+                f"the post-processor uses {lacking[0]!r}, which the new tokenizer lacks",
+                "Build the tokenizer from this model's own tokenizer",
+            )
         result["special_tokens"] = {
             name: entry | {"ids": [new_ids[token] for token in entry["tokens"]]} for name, entry in result["special_tokens"].items()
         }

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from lep_core import files
 from lep_core.errors import ModelError
-from lep_core.model_folder import DTYPES, INDEX_NAME, INPUT_NAME, OUTPUT_NAME, SINGLE_NAME, ModelFolder, read_json_object, read_vocabulary
+from lep_core.model_folder import (
+    DTYPES,
+    INDEX_NAME,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    SINGLE_NAME,
+    ModelFolder,
+    read_json_object,
+    read_vocabulary,
+    vocabulary_of,
+)
 from lep_core.model_metadata import (
     edited_config,
     edited_tokenizer_config,
@@ -99,7 +109,10 @@ def write_model(
         # Small files first: whatever is wrong with them shows before gigabytes are written.
         new_ids = _write_tokenizer(output, tokenizer, Path(tokenizer_config_source))
         if max(new_ids.values(), default=-1) >= embeddings.rows:
-            raise ModelError(f"the tokenizer has {max(new_ids.values()) + 1} tokens and the embedding {embeddings.rows} rows", "Give the matching tokenizer")
+            raise ModelError(
+                f"the tokenizer has {max(new_ids.values()) + 1} tokens and the embedding {embeddings.rows} rows",
+                "Give the matching tokenizer",
+            )
         sizes = {"vocab_size": embeddings.rows, "tie_word_embeddings": embeddings.tied}
         _write_configs(output, source, new_ids, sizes | dict(config_changes or {}))
         _copy_legal_files(source.path, output)
@@ -129,12 +142,11 @@ def link_or_copy(source: Path, target: Path) -> bool:
     return True
 
 
-def _write_tokenizer(output: Path, tokenizer: dict[str, Any], config_source: Path) -> dict[str, int]:
+def _write_tokenizer(output: Path, tokenizer: dict[str, Any], config_source: Path) -> Mapping[str, int]:
     """Write tokenizer files and chat template; returns token -> id."""
-    _write_json(output / "tokenizer.json", tokenizer)
-    new_ids = read_vocabulary(output)[0]
+    new_ids = vocabulary_of(tokenizer)[0]
     tokenizer["post_processor"] = with_moved_processor(tokenizer.get("post_processor"), new_ids)
-    _write_json(output / "tokenizer.json", tokenizer)
+    _write_json(output / "tokenizer.json", tokenizer, indent=None)
     _write_json(output / "tokenizer_config.json", edited_tokenizer_config(config_source, tokenizer, new_ids))
     if (config_source / TEMPLATE_FILE).is_file():
         shutil.copyfile(config_source / TEMPLATE_FILE, output / TEMPLATE_FILE)
@@ -221,6 +233,7 @@ def _copy_legal_files(source: Path, output: Path) -> None:
                 shutil.copyfile(path, output / path.name)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    # Indented JSON is written by slow Python code; for a tokenizer with its merges that is seconds.
     # The folder as a whole becomes visible and durable at once (files.atomic_folder), so no file needs its own rename.
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n", encoding="utf-8")

@@ -46,7 +46,14 @@ __all__ = [
     "write_model",
 ]
 
-HEADER_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
+HEADER_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +86,9 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # The Rust library raises a bare Exception, or a PanicException that is a BaseException.
-        raise TokenizerError(f"{path / 'tokenizer.json'} cannot be loaded ({type(error).__name__}: {error})", "Give an unchanged tokenizer folder") from error
+        raise TokenizerError(
+            f"{path / 'tokenizer.json'} cannot be loaded ({type(error).__name__}: {error})", "Give an unchanged tokenizer folder"
+        ) from error
 
 
 def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32") -> PreTrainedModel:
@@ -93,17 +102,23 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder.path), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=wanted, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"transformers cannot load {folder.path} ({type(error).__name__}: {error})", "Check config.json and the weights") from error
+        raise ModelError(
+            f"transformers cannot load {folder.path} ({type(error).__name__}: {error})", "Check config.json and the weights"
+        ) from error
     finally:
         if bars:
             logging.enable_progress_bar()
+    model, info = loaded
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys", "error_msgs"):
         if problems := sorted(str(item) for item in info[kind]):
-            raise ModelError(f"loading {folder.path} met {kind.replace('_', ' ')}: {', '.join(problems[:3])} ({len(problems)} in all)", "Give matching files")
+            raise ModelError(
+                f"loading {folder.path} met {kind.replace('_', ' ')}: {', '.join(problems[:3])} ({len(problems)} in all)",
+                "Give matching files",
+            )
     return model.to(device).eval()
 
 
@@ -128,7 +143,9 @@ def check_finite(matrix_VD: Tensor, name: str, *, block_rows: int = 8192) -> Non
         bad_B = ~torch.isfinite(matrix_VD[begin : begin + block_rows]).all(dim=1)
         if bad_B.any():
             row = begin + int(bad_B.nonzero()[0])
-            raise ModelError(f"{name} holds NaN or infinity, first in row {row}", "Give sound weights; a training run with such a loss cannot be used")
+            raise ModelError(
+                f"{name} holds NaN or infinity, first in row {row}", "Give sound weights; a training run with such a loss cannot be used"
+            )
 
 
 def check_siblings(base: ModelFolder, instruct: ModelFolder) -> SiblingReport:
@@ -160,7 +177,9 @@ def check_same_shape(first: ModelFolder, second: ModelFolder, first_role: str, s
     for name, words in facts.items():
         one, other = getattr(first, name), getattr(second, name)
         if one != other:
-            raise SiblingError(f"the {words} of {first_role} and {second_role} differ: {one} and {other}", "Give two models of one family and size")
+            raise SiblingError(
+                f"the {words} of {first_role} and {second_role} differ: {one} and {other}", "Give two models of one family and size"
+            )
     if first.tied != second.tied:
         tied, untied = (first_role, second_role) if first.tied else (second_role, first_role)
         raise SiblingError(

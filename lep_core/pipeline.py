@@ -250,11 +250,12 @@ def distinct_names(sources: Iterable[str]) -> list[str]:
 
 def _split_texts(config: configs.TrainConfig, split: str) -> Iterator[str]:
     """One side of the held-out split: corpora know theirs, plain files are split by a hash of each document's text."""
-    from lep_core.corpus.load import is_corpus_folder, read_documents
+    from lep_core.corpus.load import read_documents
+    from lep_core.corpus.source import is_corpus_folder
     from lep_core.corpus.split import SplitBalance, digest_of
 
     settings: dict[str, Any] = {"text_field": config.text_field, "encoding": config.encoding, "unit_bytes": DOCUMENT_BYTES}
-    corpora = tuple(source for source in config.input if is_corpus_folder(source) and _has_heldout(source))
+    corpora = tuple(source for source in config.input if is_corpus_folder(Path(source)) and _has_heldout(source))
     plain = tuple(source for source in config.input if source not in corpora)
     if corpora:
         yield from (document.text for document in read_documents(corpora, split=split, **settings))

@@ -99,7 +99,7 @@ def ids_equal(folder: Path) -> bool:
     from transformers import AutoTokenizer
 
     plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    auto = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    auto: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     return all(
         auto(text, add_special_tokens=special).input_ids == plain.encode(text, add_special_tokens=special).ids
         for text in PROBE_TEXTS

@@ -41,7 +41,9 @@ WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def tiny_tokenizer(folder: Path, *, family: str = "byte-level", vocab_size: int = 400, texts: tuple[str, ...] = SENTENCES, chat: bool = False) -> Path:
+def tiny_tokenizer(
+    folder: Path, *, family: str = "byte-level", vocab_size: int = 400, texts: tuple[str, ...] = SENTENCES, chat: bool = False
+) -> Path:
     """Write tokenizer.json and tokenizer_config.json of a small real tokenizer into `folder` (made if need be)."""
     tokenizer = Tokenizer.from_str(_trained(family, vocab_size, texts))
     save_tokenizer(tokenizer, folder, chat=chat)
@@ -237,7 +239,9 @@ def _byte_level(vocab_size: int, texts: tuple[str, ...]) -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = _begin_with_bos(tokenizer)
     return tokenizer.to_str()

@@ -69,7 +69,8 @@ def test_folder_facts_are_those_of_the_files(tiny: Tiny, options: dict) -> None:
 def test_embeddings_are_the_files_tensors(tiny: Tiny) -> None:
     path = tiny(shards=2, dtype="bfloat16")
     pair, weights = load_embeddings(inspect_model(path)), load_weights(path)
-    assert torch.equal(pair.input_VD, weights[INPUT]) and torch.equal(pair.output_VD, weights[OUTPUT])
+    assert torch.equal(pair.input_VD, weights[INPUT])
+    assert torch.equal(pair.output_VD, weights[OUTPUT])
     assert load_embeddings(inspect_model(tiny(tied=True))).output_VD is None
 
 
@@ -120,7 +121,7 @@ def test_unknown_architecture_without_the_usual_names_is_not_supported(tiny: Tin
     path = tiny()
     edit_json(path / "config.json", architectures=["GPT2LMHeadForCausalLM"])
     rewrite(path, lambda w: w.update({"transformer.wte.weight": w.pop(INPUT)}))
-    with pytest.raises(ModelError, match="architecture GPT2LMHeadForCausalLM .* is not supported"):
+    with pytest.raises(ModelError, match=r"architecture GPT2LMHeadForCausalLM .* is not supported"):
         inspect_model(path)
 
 
@@ -136,7 +137,8 @@ def test_tied_copy_of_the_head_is_accepted_and_dropped_on_writing(tiny: Tiny, tm
     path = tiny(tied=True)
     rewrite(path, lambda w: w.update({OUTPUT: w[INPUT].clone()}))
     folder = inspect_model(path)
-    assert folder.tied and folder.output_name is None
+    assert folder.tied
+    assert folder.output_name is None
     assert OUTPUT not in inspect_model(written(path, tmp_path)).shapes
 
 
@@ -186,11 +188,13 @@ def test_tokenizer_is_exactly_tokenizer_json(tiny: Tiny) -> None:
 def test_slow_tokenizer_is_refused_with_the_remedy(tiny: Tiny) -> None:
     path = tiny()
     (path / "tokenizer.json").rename(path / "tokenizer.model")
-    with pytest.raises(TokenizerError, match="no fast backend.*Convert it with transformers"):
+    with pytest.raises(TokenizerError, match=r"no fast backend.*Convert it with transformers"):
         load_tokenizer(path)
 
 
-@pytest.mark.parametrize("damage", [{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}, {"model": None}, {"decoder": {"type": "No"}}])
+@pytest.mark.parametrize(
+    "damage", [{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}, {"model": None}, {"decoder": {"type": "No"}}]
+)
 def test_damaged_tokenizer_ends_in_a_sentence(tiny: Tiny, damage: dict) -> None:
     path = tiny()
     value = json.loads((path / "tokenizer.json").read_text()) | damage
@@ -319,7 +323,8 @@ def test_ids_follow_tokens_and_an_eos_list_stays_a_list(tiny: Tiny, tmp_path: Pa
     assert generation["eos_token_id"] == [new.token_to_id("<|end|>"), new.token_to_id("</s>")]
     assert (generation["temperature"], generation["do_sample"]) == (0.6, True)
     config = json.loads((output / "config.json").read_text())
-    assert config["vocab_size"] == rows and config["eos_token_id"] == new.token_to_id("<|end|>")
+    assert config["vocab_size"] == rows
+    assert config["eos_token_id"] == new.token_to_id("<|end|>")
 
 
 def test_implied_ids_are_spelt_out_once_they_move(tiny: Tiny, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lep_core.demo.russian import with_preposition
 LANGUAGES = ("en", "ru")
 KINDS = ("repeat", "first", "last", "which", "category")
 
-_KIND_WEIGHTS = (1, 1, 2, 2, 1)  # of KINDS in training text: those that are hard to learn occur more often
+_KIND_WEIGHTS = (1, 2, 2, 2, 1)  # of KINDS in training text: those that are hard to learn occur more often
 
 _HELD_OUT_SHARE = 10  # one prompt in this many is kept for measuring
 

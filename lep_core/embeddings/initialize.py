@@ -65,7 +65,9 @@ def initialize(config: InitializeConfig, output: Path, reporter: Reporter = SILE
     tokenizer_folder = Path(config.tokenizer)
     mapping = build_mapping(load_tokenizer(base.path), load_tokenizer(tokenizer_folder))
     if mapping.old_size > base.vocab_size:
-        raise TokenizerError(f"the base tokenizer has {mapping.old_size} tokens and the embedding {base.vocab_size} rows", "Give matching files")
+        raise TokenizerError(
+            f"the base tokenizer has {mapping.old_size} tokens and the embedding {base.vocab_size} rows", "Give matching files"
+        )
     pair = load_embeddings(base)
     for matrix_UD, name in ((pair.input_VD, base.input_name), (pair.output_VD, base.output_name)):
         if matrix_UD is not None:

@@ -10,7 +10,7 @@ What is scored, exactly:
   of the next, so each token is predicted from 1 to `block_size` tokens before it.
 - The probability is the model's own over all rows of its head, padded rows included.
 
-Units of the bootstrap are documents, and pieces of 4,096 characters of longer documents: a token belongs to the piece where it begins. So
+Units of the bootstrap are documents, and pieces of 1,024 characters of longer documents: a token belongs to the piece where it begins. So
 units are the same text for every vocabulary, and a single long book has an interval too. Cutting the text into units changes no score.
 
 Logits are computed for a bounded number of positions at a time (a prefill in pieces over the key-value cache), so a vocabulary of
@@ -32,7 +32,7 @@ from lep_core.evaluation.measurement import Measurement
 from lep_core.inference.generator import Generator
 
 TASK = "bits-per-byte"
-UNIT_CHARACTERS = 4096
+UNIT_CHARACTERS = 1024
 LOGIT_ELEMENTS = 16_000_000  # 64 MB of float32 logits at a time
 _ENCODE_DOCUMENTS = 64
 

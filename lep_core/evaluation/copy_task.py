@@ -143,7 +143,7 @@ def measure_copy(
     if should_stop() and any(answer.stop_reason == "stopped" for answer in found):
         return None
     copies = [_copied(generator, answer) for answer in found]
-    records = [
+    records: list[dict[str, Any]] = [
         {
             "task": task,
             "prompt": text,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,8 @@ from lep_core.progress import SILENT, Reporter
 
 ANSWERS_FILE = "answers.jsonl"
 SMALL_MODEL_BATCH = 64
+# A long book counts as many documents, or `limit` would not limit anything.
+DOCUMENT_CHARACTERS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ def evaluate(
     """Measure `config.model` on `config.task`.
 
     Args:
-        texts: documents (or a function that opens them) for bits-per-byte and the copy tasks; the first `config.limit` are used.
+        texts: documents (or a function that opens them) for bits-per-byte and the copy tasks; the first `config.limit` are used (a long one
+            counts as several).
         items: instruction items; by default read from `config.items`.
         output: folder that receives `answers.jsonl`.
 
@@ -127,6 +130,18 @@ def evaluate(
     )
 
 
+def cut_document(text: str) -> Iterator[str]:
+    """A document as it is, or pieces of at most `DOCUMENT_CHARACTERS` characters of a longer one, cut after line ends where there are any."""
+    start = 0
+    while start < len(text):
+        end = min(start + DOCUMENT_CHARACTERS, len(text))
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or text.rfind(" ", start, end) + 1 or end
+        if (piece := text[start:end]).strip():
+            yield piece
+        start = end
+
+
 def _measure(
     task: str, generator: Generator, name: str, config: EvaluateConfig, material: _Material, reporter: Reporter
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
@@ -155,8 +170,8 @@ def _material(
     tasks = set(config.task)
     documents: list[str] = []
     if tasks - {instruct.TASK}:
-        opened = texts() if callable(texts) else texts
-        documents = list(islice((text for text in opened if text.strip()), config.limit))
+        opened: Any = texts() if callable(texts) else texts
+        documents = list(islice((piece for text in opened for piece in cut_document(text)), config.limit))
     chosen: Sequence[instruct.Item] = ()
     if instruct.TASK in tasks:
         chosen = instruct.read_items(config.items, limit=config.limit) if items is None else instruct.limited(items, config.limit)

@@ -145,7 +145,13 @@ def _record(generator: Generator, item: Item, text: str | None) -> dict[str, Any
     got = text or ""
     if not generator.is_chat:
         got = next((line for line in got.splitlines() if line.strip()), "")
-    record = {"task": TASK, "language": item.language, "kind": item.kind, "prompt": item.prompt, "expected": list(item.answers)}
+    record: dict[str, Any] = {
+        "task": TASK,
+        "language": item.language,
+        "kind": item.kind,
+        "prompt": item.prompt,
+        "expected": list(item.answers),
+    }
     return record | {"got": got, "ok": is_right(got, item), "fits": text is not None}
 
 

@@ -1,8 +1,10 @@
 """How fast models write. Characters per second is the fair figure: tokens per second understates a vocabulary with longer tokens.
 
 Every model continues the same beginnings of texts, greedily, one at a time (as in a chat), until `characters` characters are there;
-control tokens are not chosen, so that no model ends early. Models take turns (A B A B ...) after a warm-up, so that a machine that
-gets slower or busier hits all alike; the median over the repeats counts. All models are in memory at once.
+control tokens are not chosen, so that no model ends early. Models take turns at every single prompt (A B A B ...) after a warm-up, so
+that a machine that gets slower or busier hits all alike; the median over the repeats counts, and the ratio to the first model is the
+median over pairs (same prompt, same repeat). `characters_per_cpu_second` counts this process's processor time instead of the clock
+(CPU only): it does not suffer when other programs run. All models are in memory at once.
 
 Beside the measured speed stands a prediction from the models' shapes: characters per token of the text itself over the arithmetic of
 one token, 2 x (parameters of the body + head rows x hidden size). It holds where arithmetic or memory traffic dominates; for tiny
@@ -70,18 +72,24 @@ class SpeedReport:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One model's answers to all prompts."""
+    """One model's answer to one prompt."""
 
+    repeat: int
     characters: int
     tokens: int
     seconds: float
+    cpu_seconds: float
     first_token_seconds: float
+
+    @property
+    def speed(self) -> float:
+        return self.characters / self.seconds
 
 
 def benchmark_speed(
     config: BenchmarkSpeedConfig, texts: Callable[[], Iterable[str]] | Iterable[str], *, reporter: Reporter = SILENT
 ) -> SpeedReport:
-    """Measure `config.model` side by side; a stop keeps the repeats that every model has finished."""
+    """Measure `config.model` side by side; a stop keeps the rounds that every model has finished."""
     start = time.monotonic()
     reporter.stage("choosing prompts")
     opened: Any = texts() if callable(texts) else texts
@@ -94,19 +102,18 @@ def benchmark_speed(
         generators.append(Generator.load(source, device=config.device, precision=config.precision, threads=config.threads))
     reporter.stage("warming up")
     for generator in generators:
-        _write(generator, prompts[:1], min(WARM_UP_CHARACTERS, config.characters))
+        _write(generator, prompts[0], min(WARM_UP_CHARACTERS, config.characters), repeat=-1)
     reporter.stage("timing")
     turns: list[list[_Turn]] = [[] for _ in generators]
+    rounds = [(repeat, prompt) for repeat in range(config.repeats) for prompt in prompts]
     stopped = False
-    for repeat in range(config.repeats):
-        for number, generator in enumerate(generators):
-            # The first round is always finished: without it there is nothing to report.
-            if repeat and (stopped := reporter.should_stop()):
-                break
-            turns[number].append(_write(generator, prompts, config.characters))
-            reporter.progress(repeat * len(generators) + number + 1, config.repeats * len(generators), "turns")
-        if stopped:
+    for done, (repeat, prompt) in enumerate(rounds):
+        # Without a first round there is nothing to report.
+        if done and (stopped := reporter.should_stop()):
             break
+        for own, generator in zip(turns, generators, strict=True):
+            own.append(_write(generator, prompt, config.characters, repeat=repeat))
+        reporter.progress(done + 1, len(rounds), "rounds")
     rows = _rows(names, generators, turns, prompts)
     for row in rows:
         reporter.metric(row)
@@ -134,55 +141,67 @@ def choose_prompts(texts: Iterable[str], count: int) -> list[str]:
     return list(chosen)
 
 
-def _write(generator: Generator, prompts: Sequence[str], characters: int) -> _Turn:
-    """Continue each prompt until `characters` characters are written (or the context is full)."""
-    total, tokens, seconds, firsts = 0, 0, 0.0, []
-    settings = GenerationSettings(max_new_tokens=MAX_NEW_TOKENS)
-    for prompt in prompts:
-        written = 0
-
-        def enough() -> bool:
-            return written >= characters  # noqa: B023 - used up within this turn of the loop
-
-        for part in generator.stream(prompt=prompt, settings=settings, text_only=True, should_stop=enough):
-            if isinstance(part, Delta):
-                written += len(part.text)
-            elif isinstance(part, Answer):
-                total += part.characters
-                tokens += part.new_tokens
-                seconds += part.seconds
-                firsts.append(part.time_to_first_token_seconds)
-    return _Turn(characters=total, tokens=tokens, seconds=seconds, first_token_seconds=statistics.median(firsts))
+def _write(generator: Generator, prompt: str, characters: int, *, repeat: int) -> _Turn:
+    """Continue a prompt until `characters` characters are written (or the context is full)."""
+    written = 0
+    answer: Answer | None = None
+    cpu_start = time.process_time()
+    parts = generator.stream(
+        prompt=prompt,
+        settings=GenerationSettings(max_new_tokens=MAX_NEW_TOKENS),
+        text_only=True,
+        should_stop=lambda: written >= characters,
+    )
+    for part in parts:
+        if isinstance(part, Delta):
+            written += len(part.text)
+        else:
+            answer = part
+    assert answer is not None
+    return _Turn(
+        repeat=repeat,
+        characters=answer.characters,
+        tokens=answer.new_tokens,
+        seconds=answer.seconds,
+        cpu_seconds=time.process_time() - cpu_start,
+        first_token_seconds=answer.time_to_first_token_seconds,
+    )
 
 
 def _rows(
     names: Sequence[str], generators: Sequence[Generator], turns: Sequence[Sequence[_Turn]], prompts: Sequence[str]
 ) -> list[dict[str, Any]]:
     shapes = [shape_of(generator, prompts) for generator in generators]
-    predictions = predicted_speedup(shapes)
-    medians = [statistics.median(turn.characters / turn.seconds for turn in own) for own in turns]
     rows = []
-    for name, generator, own, shape, predicted, speed in zip(names, generators, turns, shapes, predictions, medians, strict=True):
-        speeds = [turn.characters / turn.seconds for turn in own]
+    for name, generator, own, shape, predicted in zip(names, generators, turns, shapes, predicted_speedup(shapes), strict=True):
+        repeats = [[turn for turn in own if turn.repeat == repeat] for repeat in sorted({turn.repeat for turn in own})]
+        speeds = [_total(part, "characters") / _total(part, "seconds") for part in repeats]
+        on_cpu = generator.device.type == "cpu"
+        pairs = [turn.speed / first.speed for turn, first in zip(own, turns[0], strict=True) if first.speed > 0]
         rows.append(
             {
                 "model": name,
                 "path": str(generator.path),
                 "fingerprint": generator.fingerprint,
-                "characters_per_second": speed,
+                "characters_per_second": statistics.median(speeds),
                 "characters_per_second_min": min(speeds),
                 "characters_per_second_max": max(speeds),
-                "characters_per_second_ratio": speed / medians[0] if medians[0] > 0 else None,
+                "characters_per_cpu_second": _total(own, "characters") / _total(own, "cpu_seconds") if on_cpu else None,
+                "characters_per_second_ratio": statistics.median(pairs) if pairs else None,
                 "predicted_characters_per_second_ratio": predicted,
-                "tokens_per_second": statistics.median(turn.tokens / turn.seconds for turn in own),
-                "characters_per_token": statistics.median(turn.characters / max(1, turn.tokens) for turn in own),
+                "tokens_per_second": statistics.median(_total(part, "tokens") / _total(part, "seconds") for part in repeats),
+                "characters_per_token": _total(own, "characters") / max(1, _total(own, "tokens")),
                 "text_characters_per_token": shape.characters_per_token,
                 "time_to_first_token_seconds": statistics.median(turn.first_token_seconds for turn in own),
                 "flops_per_token": shape.flops_per_token,
-                "repeats": len(own),
+                "repeats": len(repeats),
             }
         )
     return rows
+
+
+def _total(turns: Sequence[_Turn], field: str) -> float:
+    return sum(getattr(turn, field) for turn in turns)
 
 
 def shape_of(generator: Generator, texts: Sequence[str]) -> ModelShape:

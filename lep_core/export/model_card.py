@@ -59,10 +59,10 @@ def _use(folder: ModelFolder) -> str:
             'messages = [{"role": "user", "content": "..."}]\n'
             'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)'
         )
-        vllm = 'vllm serve MODEL   # then POST /v1/chat/completions'
+        vllm = "vllm serve MODEL   # then POST /v1/chat/completions"
     else:
         prompt = 'inputs = tokenizer("...", return_tensors="pt")'
-        vllm = 'vllm serve MODEL   # then POST /v1/completions'
+        vllm = "vllm serve MODEL   # then POST /v1/completions"
     code = (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'tokenizer = AutoTokenizer.from_pretrained("MODEL")\n'
@@ -95,7 +95,11 @@ def _making(lineage: Lineage) -> list[str]:
         settings = ", ".join(f"{key} = {_value(value)}" for key, value in stage.settings.items())
         rows = [(name, stage.report[name]) for name in REPORTED.get(stage.verb, ()) if stage.report.get(name) is not None]
         parts += [f"### {_plain(stage.verb)}", f"Settings: {_plain(settings)}", _table(("reported", "value"), rows) if rows else ""]
-        fits = [(side, stage.report[side]) for side in ("input", "output") if stage.verb == "propagate" and isinstance(stage.report.get(side), dict)]
+        fits = [
+            (side, stage.report[side])
+            for side in ("input", "output")
+            if stage.verb == "propagate" and isinstance(stage.report.get(side), dict)
+        ]
         if fits:
             parts.append(_table(("fit", *FIT), [(side, *(report.get(name) for name in FIT)) for side, report in fits]))
     return parts

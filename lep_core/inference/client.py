@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ class WorkerClient:
 
     Attributes:
         model: folder or hub id, as given.
-        log_path: file that receives everything the child prints.
+        log_path: file that receives everything the child prints; a temporary one, gone with `close`, when none is given.
         loaded: the child's `loaded` event (path, fingerprint, vocab_size ...), None until then.
         failure: the error event that ended the child, None while all is well.
     """
@@ -58,7 +59,8 @@ class WorkerClient:
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.model = str(model)
-        self.log_path = log_path or Path(tempfile.mkdtemp(prefix="lep-worker-")) / "log.txt"
+        self._own_folder = None if log_path else Path(tempfile.mkdtemp(prefix="lep-worker-"))
+        self.log_path = log_path or Path(self._own_folder or ".") / "log.txt"
         self.loaded: Event | None = None
         self.failure: Event | None = None
         self._options = {"device": device, "precision": precision, "threads": threads}
@@ -184,6 +186,8 @@ class WorkerClient:
         for one in answers:
             one.put(_error("JobError", "the model process was closed", "Load the model again"))
         self._ready.set()
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
 
     def __enter__(self) -> WorkerClient:
         self.start()

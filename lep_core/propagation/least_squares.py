@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import torch
-from scipy.linalg.blas import dgemm, dsyrk
+from scipy.linalg.blas import dgemm, dsyrk  # ty: ignore[missing-module-member]
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -46,20 +46,21 @@ class LinearSystem:
     def hidden(self) -> int:
         return self.base_UD.shape[1]
 
-    def blocks(self, rows_N: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Position within `rows_N` (all by default), A_BD and (B - A)_BD, float64, row-major."""
+    def blocks(self, rows_N: np.ndarray | None = None, *, dtype: type = np.float64) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Position within `rows_N` (all by default), A_BD and (B - A)_BD, row-major, in `dtype`."""
         rows_N = np.arange(self.tokens) if rows_N is None else rows_N
         # Each row of a block needs about as many old rows as it has pieces, and two results.
         pieces = self.combination_NU.nnz / max(1, self.tokens)
+        work = torch.float32 if dtype is np.float32 else torch.float64
         size = max(32, int(BLOCK_BYTES / (8 * self.hidden * (pieces + 2))))
         for begin in range(0, len(rows_N), size):
             position = slice(begin, min(begin + size, len(rows_N)))
             part_BU = self.combination_NU[rows_N[position]]
             used, indices = np.unique(part_BU.indices, return_inverse=True)
-            part_BP = csr_matrix((part_BU.data, indices, part_BU.indptr), shape=(part_BU.shape[0], len(used)))
+            part_BP = csr_matrix((part_BU.data.astype(dtype), indices, part_BU.indptr), shape=(part_BU.shape[0], len(used)))
             used = torch.from_numpy(used.astype(np.int64))
-            base_PD = self.base_UD[used].double().numpy()
-            difference_PD = self.instruct_UD[used].double().numpy() - base_PD
+            base_PD = self.base_UD[used].to(work).numpy()
+            difference_PD = self.instruct_UD[used].to(work).numpy() - base_PD
             yield position, part_BP @ base_PD, part_BP @ difference_PD
 
 
@@ -147,7 +148,9 @@ def solve_rows(system: LinearSystem, *, rcond: float, rows_N: np.ndarray | None 
         waiting.append((a_BD, difference_BD))
         # A decomposition costs the triangle anew each time: gather as many rows as it has.
         if sum(len(a) for a, _ in waiting) >= hidden or position.stop == total:
-            q_BR, triangle_RD = scipy.linalg.qr(np.vstack([triangle_RD, *(a for a, _ in waiting)]), mode="economic", overwrite_a=True, check_finite=False)
+            q_BR, triangle_RD = scipy.linalg.qr(
+                np.vstack([triangle_RD, *(a for a, _ in waiting)]), mode="economic", overwrite_a=True, check_finite=False
+            )
             right_RD = q_BR.T @ np.vstack([right_RD, *(d for _, d in waiting)])
             waiting = []
     u_RR, values_R, v_RD = scipy.linalg.svd(triangle_RD, full_matrices=False, check_finite=False)

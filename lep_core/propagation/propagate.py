@@ -91,7 +91,9 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     adapted_tokenizer = load_tokenizer(models.adapted.path)
     mapping = build_mapping(load_tokenizer(models.base.path), adapted_tokenizer)
     if mapping.new_size > models.adapted.vocab_size:
-        raise TokenizerError(f"the adapted tokenizer has {mapping.new_size} tokens, its model {models.adapted.vocab_size} rows", "Give matching files")
+        raise TokenizerError(
+            f"the adapted tokenizer has {mapping.new_size} tokens, its model {models.adapted.vocab_size} rows", "Give matching files"
+        )
     tokenizer = merge_tokenizers(models.adapted.path, models.instruct.path)
     base, adapted, instruct = (_finite_embeddings(folder) for folder in (models.base, models.adapted, models.instruct))
 
@@ -182,7 +184,9 @@ def _inspect(config: PropagateConfig, output: Path) -> _Models:
     check_siblings(models.base, models.instruct)
     check_same_shape(models.base, models.adapted, "base", "adapted")
     if not models.adapted.tokenizer_size:
-        raise SiblingError(f"the adapted model {models.adapted.path} has no tokenizer.json", "Give the folder that initialize or train wrote")
+        raise SiblingError(
+            f"the adapted model {models.adapted.path} has no tokenizer.json", "Give the folder that initialize or train wrote"
+        )
     return models
 
 

@@ -18,6 +18,7 @@ from lep_core.propagation.least_squares import LinearMap, LinearSystem, add_rows
 HELDOUT_SHARE = 0.1
 WORST_TOKENS = 20
 SINGULAR_VALUES = 256
+FLOAT64_MEASUREMENT_LIMIT = 1e10  # tokens times hidden size squared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +143,16 @@ def _solve_without(system: LinearSystem, held_H: np.ndarray, gram_DD: np.ndarray
     return x_DD
 
 
-def _row_norms(system: LinearSystem, map_DD: np.ndarray | None, rows_N: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _row_norms(
+    system: LinearSystem, map_DD: np.ndarray | None, rows_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per token: length of A W - B, of A - B, and of B. Without a map the first is the second."""
     count = system.tokens if rows_N is None else len(rows_N)
     error_N, identity_N, target_N = (np.zeros(count) for _ in range(3))
-    x_DD = None if map_DD is None else map_DD - np.eye(system.hidden)
-    for position, a_BD, difference_BD in system.blocks(rows_N):
+    # A report needs few digits: large systems are measured in float32, which halves the time. The map itself stays in float64.
+    dtype = np.float32 if count * system.hidden**2 > FLOAT64_MEASUREMENT_LIMIT else np.float64
+    x_DD = None if map_DD is None else (map_DD - np.eye(system.hidden)).astype(dtype)
+    for position, a_BD, difference_BD in system.blocks(rows_N, dtype=dtype):
         identity_N[position] = np.linalg.norm(difference_BD, axis=1)
         target_N[position] = np.linalg.norm(a_BD + difference_BD, axis=1)
         error_N[position] = identity_N[position] if x_DD is None else np.linalg.norm(a_BD @ x_DD - difference_BD, axis=1)
@@ -163,5 +168,6 @@ def _worst(error_N: np.ndarray, target_N: np.ndarray, token_ids_N: np.ndarray, t
     relative_N = np.divide(error_N, target_N, out=np.zeros_like(error_N), where=target_N > 0)
     worst = np.argsort(-relative_N, kind="stable")[:WORST_TOKENS]
     return [
-        WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=float(relative_N[n])) for n in worst
+        WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=float(relative_N[n]))
+        for n in worst
     ]

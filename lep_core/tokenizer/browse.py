@@ -58,16 +58,12 @@ def token_spans(tokenizer: Any, text: str) -> list[TokenSpan]:
     with rust_errors("the tokenizer cannot encode the text"):
         encoding = tokenizer.encode(text, add_special_tokens=False)
     groups: list[tuple[int, list[int]]] = []  # end in the text, ids
-    begin_of_group = end = 0
+    end = 0
     for index, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
         # A token that begins before the last group ended holds another part of the same character; one without text joins too.
-        if groups and (start < end or stop <= end) and not (start == stop == 0):
-            groups[-1][1].append(index)
-            end = max(end, stop)
-            groups[-1] = (end, groups[-1][1])
-        else:
-            begin_of_group, end = max(start, begin_of_group), max(end, stop)
-            groups.append((end, [index]))
+        joins = bool(groups) and (start < end or stop <= end)
+        end = max(end, stop)
+        groups.append((end, [*groups.pop()[1], index] if joins else [index]))
     spans, position = [], 0
     for number, (stop, ids) in enumerate(groups):
         stop = len(text) if number == len(groups) - 1 else stop
@@ -95,7 +91,8 @@ def new_token_table(old: Any, new: Any, texts: Iterable[str], *, limit: int | No
     fresh = sorted((i for i in range(mapping.new_size) if i not in known and new.id_to_token(i) is not None), key=lambda i: (-counts[i], i))
     old_table, new_table = _texts(old), _texts(new)
     return [
-        {"token": new_table[i], "id": i, "count": counts[i], "old_pieces": [old_table[piece] for piece in mapping.pieces_of(i)]} for i in fresh[:limit]
+        {"token": new_table[i], "id": i, "count": counts[i], "old_pieces": [old_table[piece] for piece in mapping.pieces_of(i)]}
+        for i in fresh[:limit]
     ]
 
 

@@ -30,6 +30,7 @@ from lep_core.tokenizer.words import WordCounter
 SAMPLE_CHARACTERS = 2_000_000
 _SAMPLE_PER_TEXT = 50_000
 _EXAMPLES = 3
+_FIRST_TOKENS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def build_tokenizer(
     new = adapted.tokenizer()
     _check_control_tokens(definition, adapted, new)
     old_bytes, new_bytes = set(token_bytes(old)) - {None}, set(token_bytes(new)) - {None}
-    fresh = [token for token in adapted.vocab if token not in definition.vocab]
+    fresh = _made_by_merges(adapted) if config.variant == "bpe" else [token for token in adapted.vocab if token not in definition.vocab]
     dead = unreachable_tokens(new, fresh)
     lost, gone = lost_texts(old, new), missing_bytes(old, new)
     if dead:
@@ -138,7 +139,7 @@ def build_tokenizer(
         stopped=stopped,
         seconds=time.monotonic() - started,
         examples=_examples(old, new, sample),
-        first_tokens=[visible(new, adapted.vocab[token]) for token in fresh[:50]],
+        first_tokens=[visible(new, adapted.vocab[token]) for token in fresh[:_FIRST_TOKENS]],
     )
 
 
@@ -213,6 +214,10 @@ def _beginning(text: str, characters: int) -> str:
     return text[: end or characters]
 
 
+def _made_by_merges(adapted: Definition) -> list[str]:
+    return list(dict.fromkeys(left + right for left, right in adapted.merges))
+
+
 def _check_corpus(config: BuildTokenizerConfig, words: Counter[str], counter: WordCounter) -> None:
     if not counter.characters:
         raise CorpusError("the corpus is empty", "Give text files that hold text in the new language")
@@ -227,9 +232,14 @@ def _check_control_tokens(definition: Definition, adapted: Definition, new: Toke
     """Every added token is still there, under the id that the folder says."""
     for token in definition.control:
         if new.token_to_id(token) != adapted.vocab.get(token):
-            raise TokenizerError(f"the special token {token!r} moved from id {adapted.vocab.get(token)} to {new.token_to_id(token)}", "Please report this as a bug")
+            raise TokenizerError(
+                f"the special token {token!r} moved from id {adapted.vocab.get(token)} to {new.token_to_id(token)}",
+                "Please report this as a bug",
+            )
     if new.get_vocab_size() != len(adapted.vocab):
-        raise TokenizerError(f"the new tokenizer has {new.get_vocab_size()} tokens instead of {len(adapted.vocab)}", "Please report this as a bug")
+        raise TokenizerError(
+            f"the new tokenizer has {new.get_vocab_size()} tokens instead of {len(adapted.vocab)}", "Please report this as a bug"
+        )
 
 
 def _tokens_of(tokenizer: Tokenizer, texts: list[str]) -> int:

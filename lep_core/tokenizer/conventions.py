@@ -23,7 +23,7 @@ _JOINERS = "\u200c\u200d"  # zero-width (non-)joiner: inside words of Persian, H
 
 @cache
 def character_class(character: str) -> str:
-    """" " for the space mark, "L" letters and marks, "N" numbers, "P" punctuation and symbols, "C" line breaks, controls and the rest."""
+    """ " " for the space mark, "L" letters and marks, "N" numbers, "P" punctuation and symbols, "C" line breaks, controls and the rest."""
     if character == SPACE_MARK:
         return " "
     kind = unicodedata.category(character)[0]

@@ -45,7 +45,10 @@ class Definition:
             )
         for name in ("continuing_subword_prefix", "end_of_word_suffix"):
             if model.get(name):
-                raise TokenizerError(f"the model's BPE tokenizer uses {name}={model[name]!r}", "Choose a model with a byte-level or SentencePiece-style tokenizer")
+                raise TokenizerError(
+                    f"the model's BPE tokenizer uses {name}={model[name]!r}",
+                    "Choose a model with a byte-level or SentencePiece-style tokenizer",
+                )
         vocab = _whole_vocabulary(data)
         merges = [_merge(entry) for entry in model["merges"]]
         return cls(data=data, vocab=vocab, merges=merges, family=family_of(data))
@@ -133,7 +136,8 @@ def _whole_vocabulary(data: Mapping[str, Any]) -> dict[str, int]:
         known = whole.setdefault(token["content"], token["id"])
         if known != token["id"]:
             raise TokenizerError(
-                f"the added token {token['content']!r} has the id {token['id']}, but {known} in the vocabulary", "Get a sound copy of tokenizer.json"
+                f"the added token {token['content']!r} has the id {token['id']}, but {known} in the vocabulary",
+                "Get a sound copy of tokenizer.json",
             )
     if len(set(whole.values())) != len(whole):
         raise TokenizerError(f"{len(whole)} tokens share {len(set(whole.values()))} ids", "Get a sound copy of tokenizer.json")

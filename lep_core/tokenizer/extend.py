@@ -31,10 +31,18 @@ _RARE_CHARACTER_SHARE = 1e-6  # a missing character that makes up less of the co
 
 
 def continue_merges(
-    tokenizer: Tokenizer, definition: Definition, words: Mapping[str, int], *, new_tokens: int, min_frequency: int, reporter: Reporter = SILENT
+    tokenizer: Tokenizer,
+    definition: Definition,
+    words: Mapping[str, int],
+    *,
+    new_tokens: int,
+    min_frequency: int,
+    reporter: Reporter = SILENT,
 ) -> Learned:
     """Learn up to `new_tokens` tokens on top of the model's own merges."""
-    with_characters, tokenizer, characters = add_characters(tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency)
+    with_characters, tokenizer, characters = add_characters(
+        tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency
+    )
     texts = _mergeable(with_characters)
     learner = MergeLearner(
         encode_words(tokenizer, words),
@@ -60,10 +68,18 @@ def continue_merges(
 
 
 def extend_vocabulary(
-    tokenizer: Tokenizer, definition: Definition, words: Mapping[str, int], *, new_tokens: int, min_frequency: int, reporter: Reporter = SILENT
+    tokenizer: Tokenizer,
+    definition: Definition,
+    words: Mapping[str, int],
+    *,
+    new_tokens: int,
+    min_frequency: int,
+    reporter: Reporter = SILENT,
 ) -> Learned:
     """Train a separate vocabulary and append up to `new_tokens` of its tokens that the old vocabulary lacks."""
-    with_characters, tokenizer, characters = add_characters(tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency)
+    with_characters, tokenizer, characters = add_characters(
+        tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency
+    )
     if definition.family == "sentencepiece":
         base = [byte_token(byte) for byte in range(256)] + frequent_characters(words, coverage=1.0, at_most=len(words) + 1)
         known = with_characters.vocab

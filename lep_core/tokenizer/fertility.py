@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ from tokenizers import Encoding, Tokenizer
 from lep_core.progress import SILENT, Reporter
 from lep_core.tokenizer.browse import colour_spans, new_token_table
 from lep_core.tokenizer.bytes import spelled_bytes
-from lep_core.tokenizer.load import as_tokenizer, definition_of, rust_errors, tokenizer_from_definition
+from lep_core.tokenizer.load import as_tokenizer, rust_errors
 
 __all__ = ["FertilityReport", "TokenizerFertility", "colour_spans", "measure_fertility", "new_token_table"]
 
 _BATCH_CHARACTERS = 4_000_000
+_DECODED_TEXTS = 20
 
 _WHITESPACE = np.array([code for code in range(0x110000) if chr(code).isspace()], dtype=np.uint32)
 _IS_WHITESPACE = np.zeros(int(_WHITESPACE.max()) + 2, dtype=bool)
@@ -85,7 +87,7 @@ def measure_fertility(tokenizers: Sequence[tuple[str, Any]], texts: Iterable[str
     """
     started = time.monotonic()
     reporter.stage("reading the tokenizers")
-    meters = [_Meter(name, as_tokenizer(tokenizer)) for name, tokenizer in tokenizers]
+    meters = [_Meter(name, tokenizer) for name, tokenizer in tokenizers]
     reporter.stage("measuring")
     count = done_bytes = 0
     for batch in _batches(texts):
@@ -133,16 +135,16 @@ class _TextLayout:
 class _Meter:
     """Running sums of one tokenizer."""
 
-    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, name: str, source: Any) -> None:
         self.name = name
-        # A copy: the caller's object keeps its truncation, padding and treatment of special tokens.
-        self.tokenizer = tokenizer_from_definition(definition_of(tokenizer), f"the tokenizer {name} cannot be used")
+        self.tokenizer = _own_copy(name, source)
         self.tokenizer.encode_special_tokens = True
         self.table = spelled_bytes(self.tokenizer)
         self.lengths = np.array([0 if data is None else len(data) for data in self.table], dtype=np.int64)
         self.used = np.zeros(len(self.table), dtype=bool)
         self.tokens = self.words = self.characters = self.bytes = self.continued = self.single = 0
         self.round_trip_ok = True
+        self._decoded = 0
 
     def add(self, layouts: Sequence[_TextLayout]) -> None:
         texts = [layout.text for layout in layouts]
@@ -159,8 +161,11 @@ class _Meter:
         self.words += len(layout.starts_W)
         self.characters += len(layout.text)
         self.bytes += len(layout.data)
-        self.round_trip_ok = self.round_trip_ok and self.tokenizer.decode(listed, skip_special_tokens=False) == layout.text
         tokens_W = self._tokens_by_bytes(layout, listed, ids_T)
+        # The decoder joins the tokens' bytes; once that is seen to hold, it need not be run on text whose bytes are all there.
+        if self.round_trip_ok and (tokens_W is None or self._decoded < _DECODED_TEXTS):
+            self.round_trip_ok = self.tokenizer.decode(listed, skip_special_tokens=False) == layout.text
+            self._decoded += 1
         if tokens_W is None:
             tokens_W = self._tokens_by_offsets(layout)
         self.continued += int((tokens_W > 1).sum())
@@ -203,6 +208,18 @@ class _Meter:
             vocabulary_used_rate=_ratio(int(self.used.sum()), size),
             round_trip_ok=self.round_trip_ok,
         )
+
+
+def _own_copy(name: str, source: Any) -> Tokenizer:
+    """A tokenizer that may be changed: the caller's object keeps its truncation, padding and treatment of special tokens."""
+    tokenizer = as_tokenizer(source)
+    if isinstance(source, (str, Path)):
+        return tokenizer
+    with rust_errors(f"the tokenizer {name} cannot be used"):
+        copy = Tokenizer.from_str(tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+    return copy
 
 
 def _tokens_per_word(

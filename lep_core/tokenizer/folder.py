@@ -48,5 +48,7 @@ def tokenizer_config(source: Path, vocab: Mapping[str, int]) -> dict[str, Any]:
     known = config.get("added_tokens_decoder")
     if isinstance(known, dict):
         tokens = [token for token in known.values() if isinstance(token, dict) and token.get("content") in vocab]
-        config["added_tokens_decoder"] = {str(vocab[token["content"]]): token for token in sorted(tokens, key=lambda token: vocab[token["content"]])}
+        config["added_tokens_decoder"] = {
+            str(vocab[token["content"]]): token for token in sorted(tokens, key=lambda token: vocab[token["content"]])
+        }
     return config

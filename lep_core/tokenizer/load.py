@@ -26,7 +26,9 @@ def rust_errors(what: str) -> Iterator[None]:
         # The library raises bare `Exception` for its own errors; subclasses (ValueError from our code, ...) stay as they are.
         if type(error) is Exception or type(error).__name__ == "PanicException":
             reason = str(error) or "the tokenizers library gave no reason"
-            raise TokenizerError(f"{what}: {reason[:300]}", "Get a sound copy of tokenizer.json, for example from the model's page") from error
+            raise TokenizerError(
+                f"{what}: {reason[:300]}", "Get a sound copy of tokenizer.json, for example from the model's page"
+            ) from error
         raise
 
 
@@ -73,7 +75,8 @@ def as_tokenizer(source: Any) -> Tokenizer:
     if isinstance(backend, Tokenizer):
         return backend
     raise TokenizerError(
-        f"{type(source).__name__} is not a fast tokenizer", "Give a folder with tokenizer.json, or a fast tokenizer of the tokenizers library"
+        f"{type(source).__name__} is not a fast tokenizer",
+        "Give a folder with tokenizer.json, or a fast tokenizer of the tokenizers library",
     )
 
 

@@ -95,7 +95,9 @@ def build_mapping(old_tokenizer: Any, new_tokenizer: Any) -> VocabularyMapping:
     special = {index: old_control[token] for token, index in new_control.items() if token in old_control}
     shared = _shared(old, new, old_bytes, new_bytes)
     wanted = {index: data for index, data in enumerate(new_bytes) if data is not None and index not in shared}
-    ordinary_added = {index: added.content.encode() for index, added in new.get_added_tokens_decoder().items() if not added.special and added.content}
+    ordinary_added = {
+        index: added.content.encode() for index, added in new.get_added_tokens_decoder().items() if not added.special and added.content
+    }
     wanted.update((index, data) for index, data in ordinary_added.items() if index not in special)
     spelled, fallbacks = spell(old, old_bytes, list(wanted.values()))
 

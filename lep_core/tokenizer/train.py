@@ -17,7 +17,9 @@ from lep_core.tokenizer.conventions import admissible_byte_level_from_nothing, a
 from lep_core.tokenizer.definition import Definition, Merge
 from lep_core.tokenizer.merges import MergeLearner
 
-CHARACTER_COVERAGE = 0.9995  # share of the text whose characters get a token of their own; the rest is spelled in bytes (SentencePiece's default)
+CHARACTER_COVERAGE = (
+    0.9995  # share of the text whose characters get a token of their own; the rest is spelled in bytes (SentencePiece's default)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,9 @@ class Learned:
     stopped: bool = False
 
 
-def train_from_nothing(definition: Definition, words: Mapping[str, int], *, vocab_size: int, min_frequency: int, reporter: Reporter = SILENT) -> Definition:
+def train_from_nothing(
+    definition: Definition, words: Mapping[str, int], *, vocab_size: int, min_frequency: int, reporter: Reporter = SILENT
+) -> Definition:
     """A tokenizer of `vocab_size` tokens, or fewer when the corpus holds too little.
 
     Raises:
@@ -132,4 +136,6 @@ def _added_tokens(definition: Definition) -> tuple[list[str], list[str]]:
     """Added and unknown tokens that precede all ordinary ones, and those that do not, each in the order of their ids."""
     control = sorted(definition.control & definition.vocab.keys(), key=definition.vocab.__getitem__)
     ordinary = min((index for token, index in definition.vocab.items() if token not in definition.control), default=0)
-    return [token for token in control if definition.vocab[token] < ordinary], [token for token in control if definition.vocab[token] >= ordinary]
+    return [token for token in control if definition.vocab[token] < ordinary], [
+        token for token in control if definition.vocab[token] >= ordinary
+    ]

@@ -34,7 +34,9 @@ class WordCounter:
         forgotten: occurrences of rare chunks that were dropped to bound memory.
     """
 
-    def __init__(self, tokenizer: Tokenizer, definition: Definition, *, keep_boundaries: bool = True, max_distinct: int = MAX_DISTINCT_CHUNKS) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, definition: Definition, *, keep_boundaries: bool = True, max_distinct: int = MAX_DISTINCT_CHUNKS
+    ) -> None:
         """`keep_boundaries`: cut SentencePiece chunks only where no token of the present vocabulary reaches across."""
         self.documents = self.characters = self.bytes = self.forgotten = 0
         self._tokenizer = tokenizer

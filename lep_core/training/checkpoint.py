@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int) -> Path:
-    """Write `folder/step-NNNNNN` and then remove the oldest sound-looking ones beyond `keep`.
+    """Write `folder/step-NNNNNN` and then remove the oldest ones beyond `keep`.
 
     Raises:
         ResourceError: the disk is full; the older checkpoints are untouched.

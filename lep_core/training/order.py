@@ -49,7 +49,8 @@ class DataOrder:
 
     def steps_of_one_pass(self) -> int:
         """Fewest steps that read every sequence of the text once."""
-        steps = max(1, math.ceil(self.blocks / (self.batch_size * (1 - self._share))))
+        # k steps read less than k * batch * (1 - share) + 1 sequences of the text, so no smaller number can do.
+        steps = max(1, math.ceil((self.blocks - 1) / (self.batch_size * (1 - self._share))))
         while steps * self.batch_size - self._replay_read(steps) < self.blocks:
             steps += 1
         return steps

@@ -81,7 +81,8 @@ def test_same_vocabulary_gives_the_same_model(tiny: Tiny, tmp_path: Path) -> Non
     report = run(base, base, tmp_path / "out")
     before, after = load_weights(base), load_weights(tmp_path / "out")
     assert report.averaged_tokens == 0
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_head_may_copy_the_input_rows(tiny: Tiny, tmp_path: Path) -> None:
@@ -99,7 +100,9 @@ def test_missing_and_zero_rows_take_the_mean_row_and_are_counted(tiny: Tiny, tmp
     old = pair.input_VD.clone()
     old[mapping.pieces_of(target)] = 0
     result, counts = initialize_embeddings(EmbeddingPair(input_VD=old, output_VD=None), mapping)
-    zero_too = [n for n in range(mapping.new_size) if len(mapping.pieces_of(n)) > 1 and set(mapping.pieces_of(n)) <= set(mapping.pieces_of(target))]
+    zero_too = [
+        n for n in range(mapping.new_size) if len(mapping.pieces_of(n)) > 1 and set(mapping.pieces_of(n)) <= set(mapping.pieces_of(target))
+    ]
     assert counts.missing_tokens == 4 + len(zero_too), "four chat tokens that the base does not know, and tokens of zero rows"
     for number in (target, mapping.new_size - 1):
         torch.testing.assert_close(result.input_VD[number], old.double().mean(dim=0).float())

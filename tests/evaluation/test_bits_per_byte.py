@@ -57,6 +57,7 @@ def test_logits_in_pieces_change_nothing(generator, monkeypatch):
 
 def test_a_long_document_has_units_and_the_same_score(generator, monkeypatch):
     text = "\n".join(SENTENCES * 4)
+    monkeypatch.setattr(bits_per_byte, "UNIT_CHARACTERS", len(text))
     whole = measure_bits_per_byte(generator, [text], block_size=64, batch_size=8)
     monkeypatch.setattr(bits_per_byte, "UNIT_CHARACTERS", 300)
     cut = measure_bits_per_byte(generator, [text], block_size=64, batch_size=8)

@@ -10,7 +10,7 @@ import torch
 
 from lep_core.config import BenchmarkSpeedConfig, EvaluateConfig
 from lep_core.errors import CorpusError
-from lep_core.evaluation.evaluate import evaluate
+from lep_core.evaluation.evaluate import DOCUMENT_CHARACTERS, cut_document, evaluate
 from lep_core.evaluation.instruct import Item
 from lep_core.evaluation.speed import ModelShape, benchmark_speed, choose_prompts, predicted_speedup
 from lep_core.progress import SilentReporter
@@ -89,6 +89,15 @@ def test_every_model_and_task_has_rows_with_intervals(folders, tmp_path):
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == len(report.answers) == 3 * 18
     assert len({model["fingerprint"] for model in report.models}) == 3
+
+
+@pytest.mark.parametrize("text", ["", " \n", "short", "line of text\n" * 5000, "word " * 9000, "x" * 40_000, "a\n" + "x" * 40_000])
+def test_long_documents_are_cut_without_losing_a_character(text):
+    pieces = list(cut_document(text))
+    assert "".join(pieces) == (text if text.strip() else "")
+    assert all(0 < len(piece) <= DOCUMENT_CHARACTERS for piece in pieces)
+    if text.startswith("line"):
+        assert all(piece.endswith("\n") for piece in pieces)
 
 
 def test_the_same_model_twice_differs_by_nothing(folders):

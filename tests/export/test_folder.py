@@ -24,7 +24,9 @@ def run(model: Path, output: Path) -> ExportReport:
     return export_model(ExportConfig(model=str(model), output=str(output)), output)
 
 
-@pytest.mark.parametrize("options", [{}, {"shards": 3, "chat": True}, {"tied": True, "family": "sentencepiece", "dtype": "bfloat16", "padded": 4}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"shards": 3, "chat": True}, {"tied": True, "family": "sentencepiece", "dtype": "bfloat16", "padded": 4}], ids=str
+)
 def test_exported_folder_holds_the_same_model(tiny: Tiny, tmp_path: Path, options: dict) -> None:
     model = tiny(**options)
     (model / "run.log").write_text("private")
@@ -32,11 +34,13 @@ def test_exported_folder_holds_the_same_model(tiny: Tiny, tmp_path: Path, option
     report = run(model, tmp_path / "out")
     assert (report.logits_equal, report.max_logit_difference, report.ids_equal) == (True, 0.0, True)
     before, after = load_weights(model), load_weights(tmp_path / "out")
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
     assert frozen_sha256(tmp_path / "out") == frozen_sha256(model)
     assert logits_sha256(tmp_path / "out") == logits_sha256(model)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert "run.log" not in names and {"README.md", "LICENSE", "config.json", "tokenizer.json"} <= names
+    assert "run.log" not in names
+    assert {"README.md", "LICENSE", "config.json", "tokenizer.json"} <= names
     assert set(report.files) == names
     assert report.files_linked == options.get("shards", 1)
 
@@ -69,9 +73,13 @@ def test_rope_scaling_is_put_back_too() -> None:
 def test_card_of_an_unknown_model_states_no_measurement(tiny: Tiny, tmp_path: Path) -> None:
     run(tiny(chat=True), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\n") and "# license:" in card
-    assert "apply_chat_template" in card and "vllm serve" in card and "AutoModelForCausalLM" in card
-    assert "Measured" not in card and "How it was made" not in card
+    assert card.startswith("---\n")
+    assert "# license:" in card
+    assert "apply_chat_template" in card
+    assert "vllm serve" in card
+    assert "AutoModelForCausalLM" in card
+    assert "Measured" not in card
+    assert "How it was made" not in card
     assert str(tmp_path) not in card
 
 
@@ -84,16 +92,31 @@ def test_card_follows_reports_back_to_the_source_models(tiny: Tiny, tmp_path: Pa
         {"base": str(base), "adapted": str(adapted), "instruct": str(instruct), "method": "conversion", "output": str(result)},
         {"method": "conversion", "input": fit, "output": None, "vocab_size": 404},
     )
-    write_report(adapted, "train", {"model": str(tmp_path / "gone"), "steps": 17, "input": ["/private/place/novels.txt"]}, {"steps": 17, "bits_per_byte_after": 0.4321})
+    write_report(
+        adapted,
+        "train",
+        {"model": str(tmp_path / "gone"), "steps": 17, "input": ["/private/place/novels.txt"]},
+        {"steps": 17, "bits_per_byte_after": 0.4321},
+    )
     (tmp_path / "evaluation").mkdir()
     row = {"model": "result", "task": "instruct/ru", "metric": "accuracy", "value": 0.5125, "low": 0.441, "high": 0.583, "n": 197}
     write_report(tmp_path / "evaluation", "evaluate", {}, {"results": [row]})
     run(result, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    for part in ("the-base", "the-instruct", "steps = 17", "0.4321", "0.1234", "0.2345", "conversion", "| result | instruct/ru | accuracy | 0.5125 | 0.441 | 0.583 | 197 |"):
+    for part in (
+        "the-base",
+        "the-instruct",
+        "steps = 17",
+        "0.4321",
+        "0.1234",
+        "0.2345",
+        "conversion",
+        "| result | instruct/ru | accuracy | 0.5125 | 0.441 | 0.583 | 197 |",
+    ):
         assert part in card
     assert card.index("### train") < card.index("### propagate")
-    assert "/private" not in card and str(tmp_path) not in card
+    assert "/private" not in card
+    assert str(tmp_path) not in card
 
 
 def test_markup_in_names_cannot_break_the_card(tiny: Tiny, tmp_path: Path) -> None:
@@ -101,7 +124,8 @@ def test_markup_in_names_cannot_break_the_card(tiny: Tiny, tmp_path: Path) -> No
     write_report(model, "train", {"note": "<script>alert(1)</script>|`x`\n# head"}, {"steps": 1})
     run(model, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "<script>" not in card and "\n# head" not in card
+    assert "<script>" not in card
+    assert "\n# head" not in card
 
 
 def test_tokenizer_that_transformers_would_rebuild_is_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def test_stop_takes_effect_within_a_moment_and_the_model_stays_loaded(clients):
     assert events[-1]["stop_reason"] == "stopped"
     assert settled(client, prompt="The", settings={"max_new_tokens": 4})[2]["new_tokens"] == 4
     assert client.state == "ready"
+
+
+def test_two_questions_to_one_worker_are_answered_in_turn_and_stopped_together(clients):
+    client = clients[0]
+    client.wait_until_loaded(120)
+    first, second = client.generate(prompt="The", settings=LONG), client.generate(prompt="Где", settings=LONG)
+    next(first)
+    ends: list[dict] = []
+    waiting = threading.Thread(target=lambda: ends.extend(second))
+    waiting.start()
+    deadline = time.monotonic() + 20
+    while len(client._answers) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client.stop()
+    *_, end = first
+    waiting.join(20)
+    assert [end["stop_reason"], ends[-1]["stop_reason"]] == ["stopped", "stopped"]
+    assert ends[-1]["new_tokens"] == 0
 
 
 def test_deltas_are_gathered(clients):

@@ -13,7 +13,9 @@ from lep_core.propagation.least_squares import LinearSystem, apply_map, gram
 from lep_core.propagation.report import fit
 
 
-def make_system(*, tokens: int, old: int, hidden: int, seed: int = 0, condition: float = 10.0, dtype: torch.dtype = torch.float64) -> LinearSystem:
+def make_system(
+    *, tokens: int, old: int, hidden: int, seed: int = 0, condition: float = 10.0, dtype: torch.dtype = torch.float64
+) -> LinearSystem:
     """Rows of known conditioning; combinations are averages of one to four old rows."""
     rng = np.random.default_rng(seed)
     base = rng.standard_normal((old, hidden)) * np.geomspace(1, 1 / condition, hidden)
@@ -23,7 +25,9 @@ def make_system(*, tokens: int, old: int, hidden: int, seed: int = 0, condition:
     indptr = np.concatenate([[0], np.cumsum([len(p) for p in pieces])])
     weights = np.concatenate([np.full(len(p), 1 / len(p)) for p in pieces])
     combination = csr_matrix((weights, np.concatenate(pieces), indptr), shape=(tokens, old))
-    return LinearSystem(combination_NU=combination, base_UD=torch.tensor(base, dtype=dtype), instruct_UD=torch.tensor(instruct, dtype=dtype))
+    return LinearSystem(
+        combination_NU=combination, base_UD=torch.tensor(base, dtype=dtype), instruct_UD=torch.tensor(instruct, dtype=dtype)
+    )
 
 
 def dense(system: LinearSystem) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +149,8 @@ def test_worst_tokens_come_first_and_are_named() -> None:
     system = make_system(tokens=300, old=200, hidden=16)
     report = fit(system, np.arange(300) + 7, lambda token_id: f"<{token_id}>", rcond=1e-6).report
     shares = [item.relative_residual for item in report.worst_tokens]
-    assert len(shares) == 20 and shares == sorted(shares, reverse=True)
+    assert len(shares) == 20
+    assert shares == sorted(shares, reverse=True)
     assert all(item.token == f"<{item.token_id}>" for item in report.worst_tokens)
 
 

@@ -83,11 +83,14 @@ def test_result_equals_dense_least_squares(tiny: Tiny, tmp_path: Path, method: s
     adapted = adapt(base, tmp_path / "adapted", family=options.get("family", "byte-level"))
     report = run(base, adapted, instruct, tmp_path / "out", method)
     mapping = build_mapping(base, adapted)
-    weights = {role: load_weights(path) for role, path in {"base": base, "instruct": instruct, "adapted": adapted, "out": tmp_path / "out"}.items()}
+    weights = {
+        role: load_weights(path) for role, path in {"base": base, "instruct": instruct, "adapted": adapted, "out": tmp_path / "out"}.items()
+    }
     rows = ordinary_rows(tmp_path / "out", mapping)
     for name, side in ((INPUT, report.input), (OUTPUT, report.output)):
         if options.get("tied") and name == OUTPUT:
-            assert side is None and OUTPUT not in weights["out"]
+            assert side is None
+            assert OUTPUT not in weights["out"]
             continue
         a, b = fitted_pairs(mapping, weights["base"][name], weights["instruct"][name], method)
         w, _, rank, singular = np.linalg.lstsq(a, b, rcond=1e-6)
@@ -129,7 +132,8 @@ def test_a_known_linear_map_is_recovered(tiny: Tiny, tmp_path: Path, method: str
     for name, side in ((INPUT, report.input), (OUTPUT, report.output)):
         expected = load_weights(adapted)[name][rows].double() @ maps[name]
         torch.testing.assert_close(load_weights(tmp_path / "out")[name][rows].double(), expected, rtol=1e-4, atol=1e-5)
-        assert side.relative_residual < 1e-6 and side.heldout_residual < 1e-6
+        assert side.relative_residual < 1e-6
+        assert side.heldout_residual < 1e-6
         assert side.distance_from_identity == pytest.approx(float((maps[name] - torch.eye(32)).norm()) / 32**0.5, rel=1e-4)
 
 
@@ -192,7 +196,8 @@ def test_special_and_added_tokens_keep_the_instruct_rows_bit_by_bit(tiny: Tiny, 
     report = run(base, adapted, instruct, tmp_path / "out", "conversion")
     new, old = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (tmp_path / "out", instruct))
     added = [token.content for token in old.get_added_tokens_decoder().values()]
-    assert report.special_rows_kept == len(added) and set(CHAT_TOKENS) <= set(added)
+    assert report.special_rows_kept == len(added)
+    assert set(CHAT_TOKENS) <= set(added)
     assert report.appended_tokens == list(CHAT_TOKENS)
     for name in {INPUT, OUTPUT} & load_weights(instruct).keys():
         before, after = load_weights(instruct)[name], load_weights(tmp_path / "out")[name]
@@ -266,3 +271,34 @@ def test_output_inside_an_input_is_refused(tiny: Tiny) -> None:
     base = tiny()
     with pytest.raises(OutputError, match="inside each other"):
         run(base, base, base, base / "out", "swap")
+
+
+def test_swap_onto_itself_restores_template_and_special_tokens_of_an_initialised_instruct_model(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny()
+    instruct = tiny(sibling_of=base, chat=True)
+    untrained = adapt(instruct, tmp_path / "untrained", train=0)
+    report = run(instruct, untrained, instruct, tmp_path / "out", "swap")
+    assert report.appended_tokens == list(CHAT_TOKENS)
+    assert report.logits_equal is True
+    folder = inspect_model(tmp_path / "out")
+    new = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert folder.has_chat_template
+    assert folder.eos_token_id == [new.token_to_id("<|end|>"), new.token_to_id("</s>")]
+
+
+def test_real_vocabularies_of_different_families_propagate(tiny: Tiny, tmp_path: Path, shared_data: Path) -> None:
+    mistral, neox = (shared_data / "tokenizers" / name for name in ("mistral-7b-v0.1", "gpt-neox-20b"))
+    base = tiny(tokenizer=mistral, hidden=16, layers=1)
+    instruct = tiny(sibling_of=base)
+    adapted = tmp_path / "adapted"
+    adapted.mkdir()
+    counts = initialize(InitializeConfig(base=str(base), tokenizer=str(neox), output=str(adapted)), adapted)
+    assert counts.shared_tokens > 8_000, "raw strings of the two families share almost nothing, bytes do"
+    report = run(base, adapted, instruct, tmp_path / "out", "conversion")
+    assert report.logits_equal is True
+    assert report.input.rank == 16
+    mapping = build_mapping(base, adapted)
+    a, b = fitted_pairs(mapping, load_weights(base)[INPUT], load_weights(instruct)[INPUT], "conversion")
+    rows = ordinary_rows(tmp_path / "out", mapping)
+    expected = load_weights(adapted)[INPUT][rows].double().numpy() @ np.linalg.lstsq(a, b, rcond=1e-6)[0]
+    np.testing.assert_allclose(load_weights(tmp_path / "out")[INPUT][rows].numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from lep_core.errors import TokenizerError
+from lep_core.tokenizer.definition import Definition
+from lep_core.tokenizer.load import as_tokenizer, read_definition, rust_errors, tokenizer_from_definition
+from tests.tokenizer.conftest import trained
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TokenizerError, match="no tokenizer.json"):
+        as_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": 3}', "\x00\x01", "[" * 100_000])
+def test_broken_json_is_a_tokenizer_error(tmp_path, text):
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(TokenizerError):
+        read_definition(tmp_path)
+
+
+def test_a_merge_of_unknown_tokens_is_a_tokenizer_error():
+    definition = json.loads(trained("byte-level"))
+    definition["model"]["merges"].append(["nowhere", "near"])
+    with pytest.raises(TokenizerError, match="cannot be used"):
+        tokenizer_from_definition(definition)
+
+
+def test_a_panic_becomes_a_tokenizer_error():
+    class PanicException(BaseException):
+        pass
+
+    with pytest.raises(TokenizerError, match="boom"), rust_errors("the tokenizer cannot be used"):
+        raise PanicException("boom")
+
+
+def test_other_errors_and_interrupts_pass_through():
+    with pytest.raises(KeyboardInterrupt), rust_errors("x"):
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="ours"), rust_errors("x"):
+        raise ValueError("ours")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["model"].update(type="Unigram"), "only BPE"),
+        (lambda data: data["model"].update(vocab=[1]), "not a table"),
+        (lambda data: data["model"]["vocab"].update(twice=5), "share"),
+        (lambda data: data["model"]["merges"].append("a b c"), "not a pair"),
+        (lambda data: data["added_tokens"].append({"content": "x"}), "lack content or id"),
+        (lambda data: data["added_tokens"].append({"content": "<s>", "id": 9}), "has the id 9"),
+        (lambda data: data["model"].update(end_of_word_suffix="</w>"), "end_of_word_suffix"),
+    ],
+)
+def test_definitions_that_cannot_be_adapted_are_refused(change, message):
+    data = json.loads(trained("byte-level"))
+    change(data)
+    with pytest.raises(TokenizerError, match=message):
+        Definition.parse(data)
+
+
+def test_both_forms_of_merges_give_the_same_tokenizer():
+    pairs = json.loads(trained("byte-level"))
+    strings = json.loads(trained("byte-level"))
+    strings["model"]["merges"] = [" ".join(merge) for merge in strings["model"]["merges"]]
+    first, second = Definition.parse(pairs), Definition.parse(strings)
+    assert first.merges == second.merges
+    assert isinstance(second.extended([], []).data["model"]["merges"][0], str)
+    text = "The house ends. Дом"
+    assert first.tokenizer().encode(text).ids == second.extended([], []).tokenizer().encode(text).ids

@@ -9,6 +9,7 @@ instruct model is a light fine-tune of the base on tasks in both languages, with
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import shutil
 import sys
@@ -46,9 +47,9 @@ CHAT_TEMPLATE = (
 class PairRecipe:
     """Everything that decides what the pair becomes; sizes in tokens, texts in bytes."""
 
-    vocab_size: int = 640
+    vocab_size: int = 768
     tokenizer_english_bytes: int = 400_000
-    tokenizer_russian_bytes: int = 150_000
+    tokenizer_russian_bytes: int = 200_000
     hidden_size: int = 64
     intermediate_size: int = 192
     layers: int = 3
@@ -58,10 +59,11 @@ class PairRecipe:
     context: int = 512
     english_bytes: int = 3_000_000
     russian_bytes: int = 4_000_000
-    russian_share: float = 0.4
+    russian_share_first: float = 0.2
+    russian_share_last: float = 0.6
     mixture: Mixture = Mixture()
-    copy_share: float = 0.15
-    base_steps: int = 3600
+    copy_share: float = 0.12
+    base_steps: int = 4000
     batch_size: int = 10
     block_size: int = 80
     base_learning_rate: float = 4e-3
@@ -156,8 +158,10 @@ def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter:
     random = Random(f"blocks {recipe.seed}")
 
     def batches() -> Iterator[torch.Tensor]:
-        while True:
-            chosen = random.choices(streams, (1 - recipe.russian_share, recipe.russian_share), k=recipe.batch_size)
+        # Skills are found in English, whose words are single tokens, and carried over to Russian as its share grows.
+        for step in itertools.count():
+            share = recipe.russian_share_first + (recipe.russian_share_last - recipe.russian_share_first) * step / recipe.base_steps
+            chosen = random.choices(streams, (1 - share, share), k=recipe.batch_size)
             rows = [stream.block(random, recipe.block_size) for stream in chosen]
             yield torch.tensor([_repetition(random, len(tokenizer), len(row)) if random.random() < recipe.copy_share else row for row in rows])
 

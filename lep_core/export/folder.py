@@ -18,11 +18,11 @@ from lep_core.config import ExportConfig
 from lep_core.errors import ModelError, TokenizerError
 from lep_core.export.lineage import read_lineage
 from lep_core.export.model_card import model_card
-from lep_core.model_folder import INDEX_NAME, SINGLE_NAME, ModelFolder
-from lep_core.model_writing import link_or_copy, write_small_files
 from lep_core.models import inspect_model, load_tokenizer
+from lep_core.models.folder import INDEX_NAME, SINGLE_NAME, ModelFolder
+from lep_core.models.proof import ids_equal, prove_copy
+from lep_core.models.writing import link_or_copy, write_small_files
 from lep_core.progress import SILENT, Reporter
-from lep_core.proof import ids_equal, prove_copy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ from lep_core.models import (
     load_tokenizer,
     write_model,
 )
+from lep_core.models.proof import prove_written
 from lep_core.progress import SILENT, Reporter
-from lep_core.proof import prove_written
 from lep_core.propagation import conversion, direct_swap, overlap
 from lep_core.propagation.least_squares import LinearSystem, apply_map
 from lep_core.propagation.report import FitReport, fit, measure_identity

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.errors import TokenizerError
-from lep_core.model_folder import read_vocabulary
-from lep_core.model_metadata import effective_tokenizer
+from lep_core.models.folder import read_vocabulary
+from lep_core.models.metadata import effective_tokenizer
 from lep_core.tokenizer.load import tokenizer_from_definition
 
 

@@ -11,6 +11,7 @@ a token of ASCII alone is not made: it would change English text and serve the n
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -44,7 +45,7 @@ def adjacent_classes(tokens: Iterable[str]) -> frozenset[str]:
     for token in tokens:
         if not is_byte_token(token):
             classes = list(map(character_class, token))
-            seen.update(first + second for first, second in zip(classes, classes[1:], strict=False))
+            seen.update(first + second for first, second in itertools.pairwise(classes))
     return frozenset(seen)
 
 

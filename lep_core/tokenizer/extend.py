@@ -13,6 +13,7 @@ parts between become tokens too.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -133,7 +134,7 @@ class _AppendedMerges:
     def _best_pair(self, pieces: list[int]) -> int | None:
         """Leftmost pair that joins to a token that is already appended, else the leftmost that joins to a string that is no old token."""
         fallback = None
-        for position, (left, right) in enumerate(zip(pieces, pieces[1:], strict=False)):
+        for position, (left, right) in enumerate(itertools.pairwise(pieces)):
             index = self.vocab.get(f"{self._names[left]}{self._names[right]}")
             if index is not None and index >= self._old_size:
                 return position
@@ -143,7 +144,8 @@ class _AppendedMerges:
 
     def _add_merge(self, left: int, right: int) -> None:
         first, second = self._names[left], self._names[right]
-        assert first is not None and second is not None  # checked in append
+        assert first is not None
+        assert second is not None
         text = first + second
         index = self.vocab.get(text)
         if index is None:

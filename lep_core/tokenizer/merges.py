@@ -8,6 +8,7 @@ give, which is what makes every learned token reachable.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -153,10 +154,10 @@ class MergeLearner:
         risen: set[int] = set()
         for index in set(self._pair_words.pop(pair)):
             word, count = self.words[index], self.counts[index]
-            for left, right in zip(word, word[1:], strict=False):
+            for left, right in itertools.pairwise(word):
                 self._pair_counts[left << _SHIFT | right] -= count
             word[:] = apply_merges(word, self._ranks)
-            for left, right in zip(word, word[1:], strict=False):
+            for left, right in itertools.pairwise(word):
                 risen.add(self._rise(left << _SHIFT | right, index, count))
         self._pair_counts.pop(pair, None)
         self._push(risen)

@@ -12,8 +12,8 @@ import torch
 from lep_core.config import ExportConfig
 from lep_core.errors import LepError, OutputError
 from lep_core.export.folder import ExportReport, export_model, portable_fields
-from lep_core.export.proof import logits_sha256
 from lep_core.models import frozen_sha256, load_model
+from lep_core.models.proof import logits_sha256
 from tests.factories import edit_json, load_weights
 
 Tiny = Callable[..., Path]

@@ -1,5 +1,6 @@
 import json
 import shutil
+from itertools import islice
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
@@ -80,7 +81,7 @@ def test_nothing_is_lost_that_the_old_tokenizer_keeps(kind, variant, make_folder
 @pytest.mark.parametrize("variant", ["continued-bpe", "extension"])
 def test_english_keeps_its_tokens(kind, variant, make_folder, tmp_path):
     old, new, _, _ = build(make_folder(kind), tmp_path, variant=variant, texts=list(RUSSIAN * 4), new_tokens=60)
-    for text in (*ENGLISH[:4], "Totally new: the cat's 2,048 hats — no.", "  x\n\n\ty  "):
+    for text in (*ENGLISH[:4], "Totally new: the cat's 2,048 hats - no.", "  x\n\n\ty  "):
         assert new.encode(text).ids == old.encode(text).ids
 
 
@@ -97,7 +98,8 @@ def test_special_tokens_templates_and_the_chat_template_survive(kind, variant, m
     assert (output / "chat_template.jinja").read_text() == (base / "chat_template.jinja").read_text()
     config = json.loads((output / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert "auto_map" not in config and config["eos_token"] == "</s>"
+    assert "auto_map" not in config
+    assert config["eos_token"] == "</s>"
     assert not (output / "vocab.json").exists()
 
 
@@ -141,7 +143,7 @@ def test_the_learned_sequences_are_what_the_new_tokenizer_encodes(kind, make_fol
         min_frequency=2,
     )
     names, merges, tokens = dict(enumerate(texts)), [], list(characters)
-    for merge, _ in zip(learner.learn(), range(150), strict=False):
+    for merge in islice(learner.learn(), 150):
         merges.append((names[merge.left], names[merge.right]))
         names[merge.token] = merge.text
         tokens += [merge.text] if merge.is_new else []
@@ -169,7 +171,8 @@ def test_new_tokens_hold_no_digits_and_cross_no_word_boundary(kind, make_folder,
 def test_characters_that_the_old_vocabulary_spells_in_bytes_get_tokens(make_folder, tmp_path):
     old, new, report, _ = build(make_folder("prepend"), tmp_path, new_tokens=80)
     assert report.character_tokens > 0
-    assert old.token_to_id("қ") is None and new.token_to_id("қ") is not None
+    assert old.token_to_id("қ") is None
+    assert new.token_to_id("қ") is not None
     assert len(new.encode("қ", add_special_tokens=False).ids) < len(old.encode("қ", add_special_tokens=False).ids)
 
 
@@ -193,14 +196,16 @@ def test_a_vocabulary_size_below_the_old_one_is_refused(make_folder, tmp_path):
     with pytest.raises(ConfigError, match="is 300, but the model's vocabulary has"):
         build(make_folder("byte-level"), tmp_path, vocab_size=300)
     old, _, report, _ = build(make_folder("byte-level"), tmp_path, vocab_size=400)
-    assert report.vocab_size == 400 and report.new_tokens == 400 - old.get_vocab_size()
+    assert report.vocab_size == 400
+    assert report.new_tokens == 400 - old.get_vocab_size()
 
 
 def test_a_small_corpus_gives_fewer_tokens_and_says_so(make_folder, tmp_path):
     listener = Listener()
     _, new, report, _ = build(make_folder("byte-level"), tmp_path, texts=["дом дом дом"], new_tokens=5000, reporter=listener)
     assert 0 < report.new_tokens < 5000
-    assert report.requested_tokens == 5000 and report.vocab_size == new.get_vocab_size()
+    assert report.requested_tokens == 5000
+    assert report.vocab_size == new.get_vocab_size()
     assert any("5,000" in message for message in listener.messages)
     assert len(listener.stages) == 5
 
@@ -212,10 +217,11 @@ def test_a_corpus_without_anything_to_learn_is_refused(texts, make_folder, tmp_p
 
 
 def test_stopping_keeps_what_was_learned(make_folder, tmp_path):
-    _, new, report, _ = build(
+    _, _new, report, _ = build(
         make_folder("byte-level"), tmp_path, texts=[" ".join(CORPUS)] * 3, new_tokens=3000, reporter=Listener(stop_after=0)
     )
-    assert report.stopped and report.new_tokens > 0
+    assert report.stopped
+    assert report.new_tokens > 0
     assert report.unreachable_tokens == 0
 
 

@@ -122,6 +122,7 @@ def test_new_tokens_are_listed_with_counts_and_old_pieces():
     new = Tokenizer.from_str(json.dumps(definition))
     table = new_token_table(old, new, ["zqzq the", "zq"])
     assert table[0] == {"token": "zq", "id": size + 1, "count": 3, "old_pieces": ["z", "q"]}
-    assert table[1]["token"] == " the " and table[1]["count"] == 0
+    assert table[1]["token"] == " the "
+    assert table[1]["count"] == 0
     assert "".join(table[1]["old_pieces"]) == " the "
     assert len(token_bytes(new)) == size + 2

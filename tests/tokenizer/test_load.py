@@ -9,7 +9,7 @@ from tests.tokenizer.conftest import trained
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(TokenizerError, match="no tokenizer.json"):
+    with pytest.raises(TokenizerError, match=r"no tokenizer\.json"):
         as_tokenizer(tmp_path)
 
 

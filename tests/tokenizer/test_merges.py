@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ def learn(words: dict[str, int], steps: int, min_frequency: int = 1):
         admissible=lambda text: True,
         min_frequency=min_frequency,
     )
-    merges = [merge for merge, _ in zip(learner.learn(), range(steps), strict=False)]
+    merges = list(itertools.islice(learner.learn(), steps))
     return learner, merges
 
 
@@ -39,11 +40,11 @@ def test_overlapping_pairs_are_joined_from_the_left():
 
 
 def test_the_counts_after_each_merge_are_those_of_a_recount():
-    learner, merges = learn({"abcabc": 3, "aab": 2, "cabd": 7, "bbbb": 1}, 0)
+    learner, _merges = learn({"abcabc": 3, "aab": 2, "cabd": 7, "bbbb": 1}, 0)
     for _ in learner.learn():
         recount: Counter[int] = Counter()
         for word, count in zip(learner.words, learner.counts, strict=True):
-            for left, right in zip(word, word[1:], strict=False):
+            for left, right in itertools.pairwise(word):
                 recount[pair_key(left, right)] += count
         # A pair of equal neighbours may stand in counts that a run of three makes ambiguous; none is left uncounted.
         assert {pair: count for pair, count in learner._pair_counts.items() if count} == recount

@@ -1,10 +1,6 @@
-"""Models and tokenizers as the stages see them: inspect, load strictly, take embeddings out, put embeddings in, compare siblings.
+"""Weights and tokenizers loaded strictly, embeddings taken out, siblings compared, frozen weights hashed.
 
-    folder = inspect_model("path/or/hub-id")         # headers only
-    pair = load_embeddings(folder)                   # V rows (vocabulary, padding included), D hidden
-    write_model(source=folder, embeddings=pair, tokenizer_source=folder.path, output=empty_folder)
-
-Everything is local and safetensors only; no code of a model folder is ever run.
+V rows (vocabulary, padding included), D hidden.
 """
 
 from __future__ import annotations
@@ -17,34 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lep_core.devices import choose_device, choose_precision, choose_threads
 from lep_core.errors import ModelError, SiblingError, TokenizerError
-from lep_core.model_folder import IGNORED, INPUT_NAME, OUTPUT_NAME, ModelFolder, inspect_model, read_vocabulary, resolve
-from lep_core.model_writing import EmbeddingPair, WriteReport, write_model
-from lep_core.safetensors_files import begin_tensor_hash, tensors_sha256
+from lep_core.models.folder import IGNORED, INPUT_NAME, OUTPUT_NAME, ModelFolder, inspect_model, read_vocabulary, resolve
+from lep_core.models.safetensors_files import begin_tensor_hash, tensors_sha256
+from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-__all__ = [
-    "EmbeddingPair",
-    "ModelFolder",
-    "SiblingReport",
-    "WriteReport",
-    "check_finite",
-    "check_siblings",
-    "choose_device",
-    "choose_precision",
-    "choose_threads",
-    "frozen_sha256",
-    "frozen_sha256_of_module",
-    "inspect_model",
-    "load_embeddings",
-    "load_model",
-    "load_tokenizer",
-    "resolve",
-    "write_model",
-]
 
 HEADER_DTYPES = {
     torch.float32: "F32",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lep_core import files
 from lep_core.errors import ModelError
-from lep_core.model_folder import (
+from lep_core.models.folder import (
     DTYPES,
     INDEX_NAME,
     INPUT_NAME,
@@ -28,7 +28,7 @@ from lep_core.model_folder import (
     read_vocabulary,
     vocabulary_of,
 )
-from lep_core.model_metadata import (
+from lep_core.models.metadata import (
     edited_config,
     edited_tokenizer_config,
     effective_tokenizer,
@@ -37,7 +37,7 @@ from lep_core.model_metadata import (
     with_moved_ids,
     with_moved_processor,
 )
-from lep_core.safetensors_files import TensorSlot, copy_tensors, header_bytes, read_header
+from lep_core.models.safetensors_files import TensorSlot, copy_tensors, header_bytes, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.errors import ModelError, TokenizerError
-from lep_core.safetensors_files import TensorSlot, equal_bytes, read_header
+from lep_core.models.safetensors_files import TensorSlot, equal_bytes, read_header
 
 INPUT_NAME = "model.embed_tokens.weight"
 OUTPUT_NAME = "lm_head.weight"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lep_core.models import EmbeddingPair, ModelFolder, inspect_model, load_model
+from lep_core.models.folder import ModelFolder, inspect_model
+from lep_core.models.weights import load_model
+from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

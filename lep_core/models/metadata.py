@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.errors import TokenizerError
-from lep_core.model_folder import read_json_object, read_vocabulary
+from lep_core.models.folder import read_json_object, read_vocabulary
 
 ID_KEYS = (
     "bos_token_id",

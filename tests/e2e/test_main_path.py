@@ -1,0 +1,202 @@
+"""The main job in a real browser: corpus, fertility, tokenizer, training, propagation, chat, benchmark, export, with defaults.
+
+Clicks are counted; nothing may be asked from outside and the console must stay free of errors. LEP_SCREENSHOTS=1 writes the pictures
+of the README into assets/screenshots.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, App, new_page, start_app
+
+JOB_SECONDS = 900
+MOST_CLICKS = 15
+STEPS = "20" if os.environ.get("LEP_SCREENSHOTS") != "1" else None
+
+
+class Person:
+    """Clicks, counts the clicks, waits for jobs and takes pictures."""
+
+    def __init__(self, page, app: App, pictures: Path) -> None:
+        self.page, self.app, self.pictures, self.clicks = page, app, pictures, 0
+        pictures.mkdir(parents=True, exist_ok=True)
+
+    def click(self, element: str) -> None:
+        self.clicks += 1
+        self.page.locator(f"#{element}").click()
+
+    def picture(self, name: str) -> None:
+        self.page.wait_for_timeout(700)
+        self.page.screenshot(path=self.pictures / f"{name}.png")
+
+    def wait_for(self, verb: str, count: int = 1) -> list[Path]:
+        """Folders of at least `count` succeeded runs of a verb, once no job is left."""
+        until = time.monotonic() + JOB_SECONDS
+        states: dict[str, str] = {}
+        while time.monotonic() < until:
+            states = self.states()
+            assert "failed" not in states.values(), self.failures()
+            done = [run for run, state in states.items() if run.startswith(f"{verb}-2") and state == "succeeded"]
+            if len(done) >= count and all(state == "succeeded" for state in states.values()):
+                self.page.wait_for_timeout(2500)
+                return [self.runs / run for run in sorted(done)]
+            time.sleep(0.5)
+        raise AssertionError(f"{verb} did not end within {JOB_SECONDS} s: {states}")
+
+    @property
+    def runs(self) -> Path:
+        return self.app.workspace / "demo" / "runs"
+
+    def states(self) -> dict[str, str]:
+        from lep_core.runs.run import Run
+
+        return {path.name: Run(path).status().state for path in sorted(self.runs.iterdir()) if (path / "run.json").is_file()}
+
+    def failures(self) -> str:
+        return "\n".join(path.read_text()[-2000:] for path in self.runs.glob("*/log.txt"))
+
+
+@pytest.fixture(scope="module")
+def person(app, browser, tmp_path_factory):
+    wanted = os.environ.get("LEP_SCREENSHOTS") == "1"
+    pictures = ROOT / "assets" / "screenshots" if wanted else tmp_path_factory.mktemp("screenshots")
+    return Person(new_page(browser, app), app, pictures)
+
+
+def test_the_demo_project_is_ready(person):
+    assert person.page.locator("#project-select input").input_value() == "Demo"
+    person.page.wait_for_selector("#project-diagnosis table")
+    person.picture("1-project")
+
+
+def test_a_corpus_is_added_with_two_clicks(person):
+    person.click("next-project")
+    person.click("corpus-add")
+    person.wait_for("add-corpus")
+    person.page.wait_for_selector("#corpus-lengths .js-plotly-plot")
+    person.picture("2-corpus")
+
+
+def test_a_tokenizer_is_measured_and_built(person):
+    person.click("next-corpus")
+    person.click("fertility-measure")
+    person.click("build-start")
+    person.wait_for("measure-fertility", 2)
+    assert "fewer tokens" in person.page.locator("#fertility-headline").inner_text()
+    person.picture("3-tokenizer")
+
+
+def test_training_survives_a_reload(person, browser, app):
+    person.click("next-tokenizer")
+    if STEPS:
+        person.page.locator("#train-steps input, #train-steps textarea").fill(STEPS)
+    person.click("train-start")
+    person.page.wait_for_function("document.querySelector('#job-status').innerText.includes('running')")
+    person.page.reload()
+    person.page.wait_for_selector("#project-select input")
+    person.page.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
+    second = new_page(browser, app)
+    second.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
+    second.context.close()
+    (training,) = person.wait_for("train")
+    report = _report(training)
+    assert report["frozen_sha256_before"] == report["frozen_sha256_after"]
+    person.page.locator("#steps [role=tab]").nth(3).click()
+    person.page.wait_for_selector("#train-curve .js-plotly-plot")
+    person.page.locator("#train-curve").scroll_into_view_if_needed()
+    person.picture("4-train")
+
+
+def test_all_methods_are_propagated_with_one_click(person):
+    person.click("next-train")
+    person.click("propagate-start")
+    person.wait_for("propagate", 3)
+    person.page.locator("#propagate-table").scroll_into_view_if_needed()
+    person.picture("5-propagate")
+
+
+def test_two_models_answer_side_by_side(person):
+    person.click("next-propagate")
+    person.click("chat-send")
+    for pane in (1, 2):
+        person.page.wait_for_function(
+            "pane => /characters\\/s/.test(document.querySelector(`#chat-facts-${pane}`).innerText)", arg=pane, timeout=180_000
+        )
+    one, two = (person.page.locator(f"#chat-facts-{pane}").inner_text().split()[0] for pane in (1, 2))
+    assert one != two, "each pane proves its own model"
+    person.picture("7-chat")
+
+
+def test_the_benchmark_says_what_became_of_both_languages(person):
+    person.click("next-chat")
+    if STEPS:
+        person.page.locator("#benchmark-limit input").fill("8")
+    person.click("benchmark-run")
+    person.wait_for("benchmark-speed")
+    said = person.page.locator("#benchmark-verdict").inner_text()
+    assert "fewer tokens" in said
+    assert "English" in said
+    assert "Russian" in said
+    person.page.locator("#benchmark-verdict").scroll_into_view_if_needed()
+    person.picture("8-benchmark")
+    assert person.clicks <= MOST_CLICKS, f"{person.clicks} clicks from the page to the benchmark"
+    print(f"{person.clicks} clicks from the page to chat and benchmark")
+
+
+def test_the_exported_folder_computes_the_same_in_plain_transformers(person):
+    person.click("next-benchmark")
+    person.click("export-start")
+    (exported,) = person.wait_for("export")
+    assert "equal logits" in person.page.locator("#export-proof").inner_text()
+    person.picture("9-export")
+    source = Path(json.loads((exported / "run.json").read_text())["config"]["model"])
+    assert _logits(exported / "output") == _logits(source)
+
+
+def test_nothing_came_from_outside_and_the_console_is_clean(person):
+    assert person.app.external == []
+    assert person.app.complaints == []
+
+
+def test_the_page_speaks_russian_in_the_dark(person, browser, app):
+    page = new_page(browser, app, locale="ru-RU", scheme="dark")
+    assert "Проект" in page.locator("#steps").inner_text()
+    page.wait_for_function("document.querySelector('#job-status').innerText.includes('готово')")
+    Person(page, app, person.pictures).picture("russian-dark")
+    page.context.close()
+
+
+def test_the_app_ends_on_request_and_finds_its_runs_again(person, browser, app):
+    before = person.states()
+    assert app.stop() < 10
+    assert app.process.returncode == 0
+    again = start_app(app.workspace, app.log)
+    try:
+        page = new_page(browser, again)
+        page.wait_for_function("document.querySelector('#job-status').innerText.includes('done')")
+        assert person.states() == before
+    finally:
+        again.stop()
+
+
+def _report(run: Path) -> dict:
+    report = json.loads((run / "report.json").read_text())
+    return report.get("report", report)
+
+
+def _logits(folder: Path) -> list[float]:
+    """Logits of a fixed text, computed with nothing but transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = tokenizer("Повтори: волк, лиса.", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        return model(ids).logits.flatten().tolist()

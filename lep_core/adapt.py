@@ -22,11 +22,13 @@ from lep_core import config as configs
 from lep_core import pipeline
 from lep_core.config import Config
 from lep_core.errors import OutputError
+from lep_core.evaluation.verdict import verdict
 from lep_core.files import check_apart, check_output, read_json, write_json
 from lep_core.progress import SILENT, Reporter
 
 # Settings that do not change a stage's result.
 INCIDENTAL_SETTINGS = ("resume", "overwrite", "threads")
+FERTILITY_SHOWN = ("name", "vocab_size", "characters_per_token", "tokens_per_word", "round_trip_ok")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,27 @@ class AdaptReport:
     fertility: list[dict[str, Any]]
     results: list[dict[str, Any]]
     speed: list[dict[str, Any]]
+    verdict: list[str]
     seconds: float
     stopped: bool
+
+    def to_summary(self) -> dict[str, Any]:
+        """The report as a person wants to read it: one row a model, then the verdict."""
+        rows: dict[str, dict[str, Any]] = {}
+        for result in self.results:
+            row = rows.setdefault(result["model"], {"model": result["model"]})
+            if result["task"] != "instruct":
+                row[result["task"]] = result["value"]
+        for speed in self.speed:
+            rows.setdefault(speed["model"], {"model": speed["model"]})["characters/s"] = speed["characters_per_second"]
+        return {
+            "output": self.output,
+            "tokenizers": [{name: row[name] for name in FERTILITY_SHOWN} for row in self.fertility],
+            "models": list(rows.values()),
+            "verdict": dict(enumerate(self.verdict, start=1)),
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -58,6 +79,7 @@ class AdaptReport:
             "fertility": self.fertility,
             "results": self.results,
             "speed": self.speed,
+            "verdict": self.verdict,
             "seconds": self.seconds,
             "stopped": self.stopped,
         }
@@ -86,13 +108,24 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
         step(stages)
         if stages.stopped:
             break
+    fertility = stages.reports.get("fertility", {}).get("tokenizers", [])
+    speed = stages.reports.get("speed", {}).get("models", [])
+    said = verdict(
+        fertility=fertility,
+        results=stages.results,
+        speed=speed,
+        original=Path(config.instruct).name,
+        control="untrained",
+        adapted=[f"instruct-{method}" for method in config.method],
+    )
     report = AdaptReport(
         output=str(output),
         stages=stages.reports,
+        verdict=[statement.in_english() for statement in said],
         propagate={method: stages.reports[f"instruct-{method}"] for method in config.method if f"instruct-{method}" in stages.reports},
-        fertility=stages.reports.get("fertility", {}).get("tokenizers", []),
+        fertility=fertility,
         results=stages.results,
-        speed=stages.reports.get("speed", {}).get("models", []),
+        speed=speed,
         seconds=time.monotonic() - started,
         stopped=stages.stopped,
     )

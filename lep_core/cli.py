@@ -89,11 +89,11 @@ def run_command(name: str, options: Sequence[str]) -> int:
             report = verb.run(config, reporter)
         finally:
             reporter.close()
-    shown = json_safe(report.to_json())
     if common["json"]:
-        _print_json(shown)
+        _print_json(json_safe(report.to_json()))
     else:
-        print(summary(shown), flush=True)
+        # Long reports have a short form for people.
+        print(summary(json_safe(getattr(report, "to_summary", report.to_json)())), flush=True)
     stopped = getattr(report, "stopped", reporter.stop_heard)
     if stopped:
         print("stopped before the end; what was finished is kept", file=sys.stderr)

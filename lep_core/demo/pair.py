@@ -14,17 +14,17 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lep_core.demo.corpora import documents
-from lep_core.demo.world import LANGUAGES, Mixture, Task, training_task
+from lep_core.demo.world import ANSWER_SIGN, LANGUAGES, Mixture, Task, training_task
 from lep_core.errors import LepError
-from lep_core.files import atomic_folder, check_output
-from lep_core.progress import SILENT, Reporter
+from lep_core.files import atomic_folder, check_output, read_json, write_json
+from lep_core.progress import SILENT, MetricValue, Reporter, SilentReporter
 
 if TYPE_CHECKING:
     import torch
@@ -59,17 +59,17 @@ class PairRecipe:
     context: int = 512
     english_bytes: int = 3_000_000
     russian_bytes: int = 4_000_000
-    russian_share_first: float = 0.2
-    russian_share_last: float = 0.6
+    russian_share_first: float = 0.25
+    russian_share_last: float = 0.5
     mixture: Mixture = Mixture()
     copy_share: float = 0.12
     base_steps: int = 4000
     batch_size: int = 10
     block_size: int = 80
     base_learning_rate: float = 4e-3
-    role_steps: int = 150
-    role_learning_rate: float = 1e-2
-    instruct_steps: int = 150
+    role_steps: int = 120
+    role_learning_rate: float = 5e-3
+    instruct_steps: int = 120
     instruct_batch_size: int = 32
     instruct_learning_rate: float = 2e-4
     seed: int = 0
@@ -163,7 +163,9 @@ def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter:
             share = recipe.russian_share_first + (recipe.russian_share_last - recipe.russian_share_first) * step / recipe.base_steps
             chosen = random.choices(streams, (1 - share, share), k=recipe.batch_size)
             rows = [stream.block(random, recipe.block_size) for stream in chosen]
-            yield torch.tensor([_repetition(random, len(tokenizer), len(row)) if random.random() < recipe.copy_share else row for row in rows])
+            yield torch.tensor(
+                [_repetition(random, len(tokenizer), len(row)) if random.random() < recipe.copy_share else row for row in rows]
+            )
 
     pairs = ((ids, ids) for ids in batches())
     _optimize(model, pairs, steps=recipe.base_steps, learning_rate=recipe.base_learning_rate, reporter=reporter)
@@ -181,6 +183,7 @@ def fine_tune(model: LlamaForCausalLM, recipe: PairRecipe, tokenizer: PreTrained
             tasks = [training_task(random, random.choice(LANGUAGES)) for _ in range(recipe.instruct_batch_size)]
             yield _conversations(tokenizer, tasks)
 
+    _place_roles(model, tokenizer)
     rows = torch.zeros(len(tokenizer), 1)
     rows[tokenizer.all_special_ids] = 1.0
     body = list(model.model.layers.parameters()) + list(model.model.norm.parameters())
@@ -196,6 +199,18 @@ def fine_tune(model: LlamaForCausalLM, recipe: PairRecipe, tokenizer: PreTrained
     for hook in hooks:
         hook.remove()
     _optimize(model, batches(), steps=recipe.instruct_steps, learning_rate=recipe.instruct_learning_rate, reporter=reporter)
+
+
+def _place_roles(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Rows that special tokens start from: those of the signs that do their work in raw text."""
+    import torch
+
+    inputs, outputs = model.model.embed_tokens.weight, model.lm_head.weight
+    with torch.no_grad():
+        for token, sign in ((USER, "\n"), (SYSTEM, "\n"), (ASSISTANT, ANSWER_SIGN), (EOS, ".")):
+            ids = tokenizer.encode(sign, add_special_tokens=False)
+            for matrix in (inputs, outputs):
+                matrix[tokenizer.convert_tokens_to_ids(token)] = matrix[ids[-1]]
 
 
 def _prepare_for_copying(model: LlamaForCausalLM) -> None:
@@ -296,19 +311,22 @@ def _optimize(
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # transformers 4 knows neither this class name nor this place of the rotary base, and would silently take 10,000 for it.
+    for name, changes in (
+        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}),
+        ("config.json", {"rope_theta": model.config.rope_parameters["rope_theta"]}),
+    ):
+        write_json(folder / name, read_json(folder / name) | changes)
     return folder
 
 
-class _StderrReporter:
+class _StderrReporter(SilentReporter):
     """Lines on stderr for `python -m`."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(SILENT, name)
 
     def stage(self, name: str) -> None:
         print(name, file=sys.stderr, flush=True)
 
-    def metric(self, record: Any) -> None:
+    def metric(self, record: Mapping[str, MetricValue]) -> None:
         print(dict(record), file=sys.stderr, flush=True)
 
 

@@ -43,7 +43,8 @@ _PROMPTS = {
 }
 # Every list comes three times: random words cannot be foretold, so without repetition most of what is learned would be noise.
 _LIST_LINES = {"en": "List: {words}. Again: {words}. Again: {words}.", "ru": "Список: {words}. Снова: {words}. Снова: {words}."}
-_ANSWER_LINES = {"en": "{prompt} Answer: {answer}.", "ru": "{prompt} Ответ: {answer}."}
+# One sign for both languages: the chat template's role token can take its place, so the fine-tune has little to change.
+ANSWER_SIGN = " →"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ def raw_line(random: Random, language: str, mixture: Mixture) -> str:
 
 def question_line(task: Task) -> str:
     """A task and its answer as a line of plain text."""
-    return _ANSWER_LINES[task.language].format(prompt=task.prompt, answer=task.answer)
+    return f"{task.prompt}{ANSWER_SIGN} {task.answer}."
 
 
 def fact(noun: Noun, language: str) -> str:

@@ -23,7 +23,7 @@ from lep_core.tokenizer.checks import lost_texts, missing_bytes, unreachable_tok
 from lep_core.tokenizer.definition import Definition
 from lep_core.tokenizer.extend import continue_merges, extend_vocabulary
 from lep_core.tokenizer.folder import write_tokenizer_folder
-from lep_core.tokenizer.load import read_definition, rust_errors
+from lep_core.tokenizer.load import read_definition, rust_errors, tokenizer_from_definition
 from lep_core.tokenizer.train import train_from_nothing
 from lep_core.tokenizer.words import WordCounter
 
@@ -85,13 +85,14 @@ def build_tokenizer(
     started = time.monotonic()
     reporter.stage("reading the tokenizer")
     source = source_folder(config.base)
-    definition = Definition.parse(read_definition(source))
-    old = definition.tokenizer()
+    data = read_definition(source)
+    old = tokenizer_from_definition(data, f"{source} holds a tokenizer that cannot be used")  # the library checks what Definition relies on
+    definition = Definition.parse(data)
     wanted = wanted_tokens(config, definition)
 
     reporter.stage("counting words")
     counter = WordCounter(old, definition, keep_boundaries=config.variant != "bpe")
-    sample = _count(counter, texts() if callable(texts) else texts, reporter)
+    sample = _count(counter, texts if isinstance(texts, Iterable) else texts(), reporter)
     words = counter.words()
     _check_corpus(config, words, counter)
 
@@ -112,7 +113,7 @@ def build_tokenizer(
     dead = unreachable_tokens(new, fresh)
     lost, gone = lost_texts(old, new), missing_bytes(old, new)
     if dead:
-        reporter.message(f"{len(dead):,} new tokens cannot be produced by encoding, for example {visible(new, new.token_to_id(dead[0]))}")
+        reporter.message(f"{len(dead):,} new tokens cannot be produced by encoding, for example {visible(new, adapted.vocab[dead[0]])}")
     for text in lost:
         reporter.message(f"The new tokenizer does not give this text back unchanged: {text[:60]!r}")
     before, after = _tokens_of(old, sample), _tokens_of(new, sample)

@@ -85,7 +85,7 @@ def family(tokenizer: Any) -> Family:
 def family_of(definition: Mapping[str, Any]) -> Family:
     """`family` of parsed `tokenizer.json` content."""
     parts = [part for name in ("pre_tokenizer", "decoder", "normalizer") for part in components(definition.get(name))]
-    kinds = {part.get("type") for part in parts}
+    kinds = {str(part.get("type")) for part in parts}
     if "ByteLevel" in kinds:
         return "byte-level"
     replaces_spaces = any(part.get("type") == "Replace" and SPACE_MARK in (part.get("content"), _pattern(part)) for part in parts)
@@ -140,8 +140,7 @@ def control_tokens(tokenizer: Tokenizer) -> dict[str, int]:
     """Tokens that are matched as strings, not spelled by bytes: every added token, and the unknown token. String -> id."""
     control = {added.content: index for index, added in tokenizer.get_added_tokens_decoder().items()}
     unknown = getattr(tokenizer.model, "unk_token", None)
-    index = tokenizer.token_to_id(unknown) if isinstance(unknown, str) else None
-    if index is not None:
+    if isinstance(unknown, str) and (index := tokenizer.token_to_id(unknown)) is not None:
         control[unknown] = index
     return control
 

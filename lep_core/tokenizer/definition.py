@@ -118,10 +118,16 @@ def update_template_ids(post_processor: Any, vocab: Mapping[str, int]) -> None:
     for part in components(post_processor):
         special = part.get("special_tokens")
         for entry in special.values() if isinstance(special, dict) else ():
-            entry["ids"] = [vocab[token] for token in entry["tokens"]]
+            entry["ids"] = [_id_of(token, vocab) for token in entry["tokens"]]
         for name in ("sep", "cls"):  # BertProcessing and RobertaProcessing: [token, id]
             if isinstance(part.get(name), list):
-                part[name][1] = vocab[part[name][0]]
+                part[name][1] = _id_of(part[name][0], vocab)
+
+
+def _id_of(token: str, vocab: Mapping[str, int]) -> int:
+    if token not in vocab:
+        raise TokenizerError(f"the template of tokenizer.json names {token!r}, which is no token", "Get a sound copy of tokenizer.json")
+    return vocab[token]
 
 
 def _whole_vocabulary(data: Mapping[str, Any]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from tokenizers import Encoding, Tokenizer
 
 from lep_core.progress import SILENT, Reporter
 from lep_core.tokenizer.browse import colour_spans, new_token_table
-from lep_core.tokenizer.bytes import spelled_bytes
+from lep_core.tokenizer.bytes import family, spelled_bytes
 from lep_core.tokenizer.load import as_tokenizer, rust_errors
 
 __all__ = ["FertilityReport", "TokenizerFertility", "colour_spans", "measure_fertility", "new_token_table"]
@@ -145,6 +145,7 @@ class _Meter:
         self.tokens = self.words = self.characters = self.bytes = self.continued = self.single = 0
         self.round_trip_ok = True
         self._decoded = 0
+        self._shift = self._usual_shift = 0 if family(self.tokenizer) == "byte-level" else 1
 
     def add(self, layouts: Sequence[_TextLayout]) -> None:
         texts = [layout.text for layout in layouts]
@@ -162,8 +163,9 @@ class _Meter:
         self.characters += len(layout.text)
         self.bytes += len(layout.data)
         tokens_W = self._tokens_by_bytes(layout, listed, ids_T)
-        # The decoder joins the tokens' bytes; once that is seen to hold, it need not be run on text whose bytes are all there.
-        if self.round_trip_ok and (tokens_W is None or self._decoded < _DECODED_TEXTS):
+        # The decoder joins the tokens' bytes and takes away the space that a SentencePiece normaliser put in front. Once that is seen
+        # to hold, it need not be run on text whose bytes are all there.
+        if self.round_trip_ok and (tokens_W is None or self._shift != self._usual_shift or self._decoded < _DECODED_TEXTS):
             self.round_trip_ok = self.tokenizer.decode(listed, skip_special_tokens=False) == layout.text
             self._decoded += 1
         if tokens_W is None:
@@ -180,6 +182,7 @@ class _Meter:
         shift = len(spelled) - len(layout.data)
         if shift not in (0, 1) or spelled[shift:] != layout.data or (shift and spelled[:1] != b" "):
             return None
+        self._shift = shift
         ends_T = np.cumsum(self.lengths[ids_T]) - shift
         starts_T = ends_T - self.lengths[ids_T]
         return _tokens_per_word(starts_T, ends_T, layout.byte_starts_W, layout.byte_ends_W)

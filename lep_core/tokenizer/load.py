@@ -7,7 +7,7 @@ A damaged or crafted `tokenizer.json` makes the Rust library raise a plain `Exce
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from lep_core.errors import TokenizerError
 
 
 @contextmanager
-def rust_errors(what: str) -> Iterator[None]:
+def rust_errors(what: str) -> Generator[None]:
     """Turn an error or a panic of the tokenizers library into a `TokenizerError` that begins with `what`."""
     try:
         yield
     except BaseException as error:
-        # The library raises bare `Exception` for its own errors; subclasses (ValueError from our code, ...) stay as they are.
-        if type(error) is Exception or type(error).__name__ == "PanicException":
+        # The library raises bare `Exception` for its own errors; subclasses (ValueError from our code, ...) stay as they are, but for
+        # text that cannot enter it: lone surrogates.
+        if type(error) in (Exception, UnicodeEncodeError) or type(error).__name__ == "PanicException":
             reason = str(error) or "the tokenizers library gave no reason"
             raise TokenizerError(
                 f"{what}: {reason[:300]}", "Get a sound copy of tokenizer.json, for example from the model's page"

@@ -21,8 +21,10 @@ from lep_core.tokenizer.load import rust_errors
 MAX_DISTINCT_CHUNKS = 3_000_000
 _TRIAL_CHARACTERS = 50_000
 
-# Spaces with the word after them, and line breaks with the word before them: GPT-2 and LLaMA-3 style expressions join these.
-_CHUNK = re.compile(r"[^\S\r\n]*\S+(?:\s*[\r\n]+)?|\s+")
+# Two ways of cutting, for the two kinds of expressions in use: white space goes with the word after it (GPT-2), or line breaks
+# with what stands before them (LLaMA-3, Qwen).
+_CHUNKS = (re.compile(r"\s*\S+|\s+"), re.compile(r"[^\S\r\n]*\S+(?:\s*[\r\n]+)?|\s+"))
+_TRIAL = "A word, don't.\n\nNext  two   (x) == 12 345;\r\n \n\t\ttab\n   \n  b .\n c...\n\n\n«Да» — ёж!\r\nа\u00a0б\n\n ц_д #e1\n"
 _SENTENCEPIECE_CHUNK = re.compile(f"{SPACE_MARK}+[^{SPACE_MARK}\n]*|[^{SPACE_MARK}\n]+|\n+")
 
 
@@ -46,7 +48,8 @@ class WordCounter:
         self._normalize: Callable[[str], str] | None = tokenizer.normalizer.normalize_str if tokenizer.normalizer else None
         contents = sorted((token["content"] for token in definition.added if token["content"]), key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, contents))) if contents else None
-        self._chunks_are_safe: bool | None = None
+        self._cut: Callable[[str], list[str]] | None = None
+        self._tried = False
         if self._family == "sentencepiece":
             control = definition.control
             present = [token for token in definition.vocab if token not in control] if keep_boundaries else []
@@ -78,24 +81,27 @@ class WordCounter:
     def _add_part(self, text: str) -> None:
         if not text:
             return
-        if self._chunks_are_safe is None:
-            self._chunks_are_safe = self._try_chunks(text[:_TRIAL_CHARACTERS])
-        if self._chunks_are_safe:
+        if not self._tried:
+            self._cut = self._find_cut(text[:_TRIAL_CHARACTERS])
+            self._tried = True
+        if self._cut is not None:
             self._chunks.update(self._cut(text))
         else:
             for piece in self._pre_tokenize(text):
                 self._chunks.update(_SENTENCEPIECE_CHUNK.findall(piece) if self._family == "sentencepiece" else (piece,))
 
-    def _cut(self, text: str) -> list[str]:
-        return (_SENTENCEPIECE_CHUNK if self._family == "sentencepiece" and self._tokenizer.pre_tokenizer is None else _CHUNK).findall(text)
-
-    def _try_chunks(self, text: str) -> bool:
-        """Whether pre-tokenising chunk by chunk gives what pre-tokenising the text gives."""
-        if self._tokenizer.pre_tokenizer is None:
-            return True
+    def _find_cut(self, text: str) -> Callable[[str], list[str]] | None:
+        """How to cut a text so that pre-tokenising chunk by chunk gives what pre-tokenising the text gives; None when no way is known."""
         if self._family == "sentencepiece":
-            return False  # Metaspace marks the beginning of whatever it is given
-        return [word for chunk in self._cut(text) for word in self._pre_tokenize(chunk)] == self._pre_tokenize(text)
+            # Metaspace marks the beginning of whatever it is given, so it must see whole texts.
+            return _SENTENCEPIECE_CHUNK.findall if self._tokenizer.pre_tokenizer is None else None
+        for chunk in _CHUNKS:
+            if all(
+                [word for part in chunk.findall(trial) for word in self._pre_tokenize(part)] == self._pre_tokenize(trial)
+                for trial in (_TRIAL, text)
+            ):
+                return chunk.findall
+        return None
 
     def _pre_tokenize(self, text: str) -> list[str]:
         if self._tokenizer.pre_tokenizer is None:
@@ -103,7 +109,7 @@ class WordCounter:
         return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
     def _split_byte_level(self, chunk: str) -> list[str]:
-        return self._pre_tokenize(chunk) if self._chunks_are_safe else [chunk]
+        return self._pre_tokenize(chunk) if self._cut is not None else [chunk]
 
     def _split_sentencepiece(self, chunk: str) -> list[str]:
         return split_at_classes(chunk, self._adjacent)

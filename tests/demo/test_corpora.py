@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lep_core.demo.corpora import ITEMS_PER_LANGUAGE, DemoFiles, write_corpora
-from lep_core.demo.world import KINDS
+from lep_core.demo.world import ANSWER_SIGN, KINDS
 from tests.demo.test_world import answer_of
 
 
@@ -43,6 +43,6 @@ def test_items_are_right_balanced_and_different(files: DemoFiles) -> None:
 
 def test_no_item_occurs_in_the_training_texts(files: DemoFiles) -> None:
     texts = files.russian_corpus.read_text(encoding="utf-8") + files.english_corpus.read_text(encoding="utf-8")
-    lines = {line.split(" Answer: ")[0].split(" Ответ: ")[0] for line in texts.splitlines()}
+    lines = {line.split(ANSWER_SIGN)[0] for line in texts.splitlines()}
     items = [json.loads(line) for line in files.items.read_text(encoding="utf-8").splitlines()]
     assert not lines & {item["prompt"] for item in items}

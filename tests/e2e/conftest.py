@@ -86,7 +86,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
     """A headless Chromium; without one the tests are skipped with the reason, but never in continuous integration."""
     found = find_chromium()
     if found is None:
@@ -102,9 +102,9 @@ def browser():
         opened.close()
 
 
-def new_page(browser, app: App, *, locale: str = "en-US", scheme: str = "light"):
+def new_page(chromium, app: App, *, locale: str = "en-US", scheme: str = "light"):
     """A page of its own browser session that notes outside requests and console errors in `app`."""
-    page = browser.new_context(locale=locale, viewport={"width": 1280, "height": 800}, color_scheme=scheme).new_page()
+    page = chromium.new_context(locale=locale, viewport={"width": 1280, "height": 800}, color_scheme=scheme).new_page()
     page.set_default_timeout(60_000)
 
     def on_request(request) -> None:

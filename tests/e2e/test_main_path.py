@@ -63,10 +63,10 @@ class Person:
 
 
 @pytest.fixture(scope="module")
-def person(app, browser, tmp_path_factory):
+def person(app, chromium, tmp_path_factory):
     wanted = os.environ.get("LEP_SCREENSHOTS") == "1"
     pictures = ROOT / "assets" / "screenshots" if wanted else tmp_path_factory.mktemp("screenshots")
-    return Person(new_page(browser, app), app, pictures)
+    return Person(new_page(chromium, app), app, pictures)
 
 
 def test_the_demo_project_is_ready(person):
@@ -92,7 +92,7 @@ def test_a_tokenizer_is_measured_and_built(person):
     person.picture("3-tokenizer")
 
 
-def test_training_survives_a_reload(person, browser, app):
+def test_training_survives_a_reload(person, chromium, app):
     person.click("next-tokenizer")
     if STEPS:
         person.page.locator("#train-steps input, #train-steps textarea").fill(STEPS)
@@ -101,7 +101,7 @@ def test_training_survives_a_reload(person, browser, app):
     person.page.reload()
     person.page.wait_for_selector("#project-select input")
     person.page.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
-    second = new_page(browser, app)
+    second = new_page(chromium, app)
     second.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
     second.context.close()
     (training,) = person.wait_for("train")
@@ -164,21 +164,21 @@ def test_nothing_came_from_outside_and_the_console_is_clean(person):
     assert person.app.complaints == []
 
 
-def test_the_page_speaks_russian_in_the_dark(person, browser, app):
-    page = new_page(browser, app, locale="ru-RU", scheme="dark")
+def test_the_page_speaks_russian_in_the_dark(person, chromium, app):
+    page = new_page(chromium, app, locale="ru-RU", scheme="dark")
     assert "Проект" in page.locator("#steps").inner_text()
     page.wait_for_function("document.querySelector('#job-status').innerText.includes('готово')")
     Person(page, app, person.pictures).picture("russian-dark")
     page.context.close()
 
 
-def test_the_app_ends_on_request_and_finds_its_runs_again(person, browser, app):
+def test_the_app_ends_on_request_and_finds_its_runs_again(person, chromium, app):
     before = person.states()
     assert app.stop() < 10
     assert app.process.returncode == 0
     again = start_app(app.workspace, app.log)
     try:
-        page = new_page(browser, again)
+        page = new_page(chromium, again)
         page.wait_for_function("document.querySelector('#job-status').innerText.includes('done')")
         assert person.states() == before
     finally:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 from itertools import islice
@@ -6,7 +7,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from lep_core.config import BuildTokenizerConfig
-from lep_core.errors import ConfigError, CorpusError, TokenizerError
+from lep_core.errors import ConfigError, CorpusError, LepError, TokenizerError
 from lep_core.progress import SilentReporter
 from lep_core.tokenizer.build import build_tokenizer
 from lep_core.tokenizer.bytes import token_bytes
@@ -263,3 +264,27 @@ def test_a_real_tokenizer_is_continued(name, shared_data, tmp_path):
     paragraphs = english.split("\n")
     pairs = zip(*(tokenizer.encode_batch_fast(paragraphs, add_special_tokens=False) for tokenizer in (old, new)), strict=True)
     assert sum(first.ids != second.ids for first, second in pairs) <= len(paragraphs) // 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_definition_ends_in_one_sentence(seed, make_folder, tmp_path):
+    """Every place in tokenizer.json, vocabulary and merges apart, is replaced by something foreign; no other error may come out."""
+    whole = json.loads(as_tokenizer(make_folder("prepend" if seed else "ignore-merges")).to_str())
+    strange = ([5], {"type": "Nothing"}, "\ud800")[seed]
+    for path in _places(whole):
+        data = json.loads(json.dumps(whole))
+        place = data
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = strange
+        folder = make_folder("damaged", text=json.dumps(data))
+        with contextlib.suppress(LepError):
+            build(folder, tmp_path, texts=["дом дом дом"], new_tokens=2)
+
+
+def _places(value, path=()):
+    if len(path) < 4:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ():
+            if key not in ("vocab", "merges") and not isinstance(inner, bool):
+                yield (*path, key)
+                yield from _places(inner, (*path, key))

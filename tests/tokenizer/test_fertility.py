@@ -46,7 +46,8 @@ def test_figures_agree_with_a_count_by_hand(kind):
     used = {index for text in TEXTS for index in tokenizer.encode(text, add_special_tokens=False).ids}
     assert got.vocabulary_used_rate == len(used) / tokenizer.get_vocab_size()
     assert got.vocab_size == tokenizer.get_vocab_size()
-    assert got.round_trip_ok
+    decoded = [tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) for text in TEXTS]
+    assert got.round_trip_ok == (decoded == TEXTS)
 
 
 def test_a_known_text_gives_known_figures():
@@ -93,6 +94,12 @@ def test_many_tokenizers_are_measured_in_one_pass():
     assert [entry.name for entry in report.tokenizers] == list(KINDS)
     assert report.tokenizers[0].tokens == 40 * measure("byte-level").tokens
     assert json.loads(json.dumps(report.to_json()))["tokenizers"][0]["name"] == "byte-level"
+
+
+def test_a_text_that_is_lost_late_is_noticed():
+    texts = ["house"] * 100
+    assert measure("metaspace", texts).round_trip_ok
+    assert not measure("metaspace", [*texts, " house"]).round_trip_ok  # this tokenizer drops the leading space
 
 
 def test_nothing_to_measure_gives_zeros():

@@ -14,7 +14,7 @@ def load(kind):
     return Tokenizer.from_str(trained(kind))
 
 
-@pytest.mark.parametrize(("old_kind", "new_kind"), itertools.permutations(("byte-level", "ignore-merges", "prepend"), 2))
+@pytest.mark.parametrize(("old_kind", "new_kind"), list(itertools.permutations(("byte-level", "ignore-merges", "prepend"), 2)))
 def test_pieces_spell_exactly_the_bytes_of_each_token(old_kind, new_kind):
     old, new = load(old_kind), load(new_kind)
     mapping = build_mapping(old, new)

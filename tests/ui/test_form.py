@@ -30,7 +30,14 @@ def test_untouched_inputs_give_the_defaults():
 
 def test_an_empty_optional_number_is_none_and_a_typed_one_is_read():
     form = _form(BuildTokenizerConfig)
-    entered = dict.fromkeys(form.components) | {"base": "b", "input": ["t"], "variant": "extension", "new_tokens": "1 600", "vocab_size": " ", "min_frequency": 2}
+    entered = dict.fromkeys(form.components) | {
+        "base": "b",
+        "input": ["t"],
+        "variant": "extension",
+        "new_tokens": "1 600",
+        "vocab_size": " ",
+        "min_frequency": 2,
+    }
     values = form.values(list(entered.values()))
     config = BuildTokenizerConfig.from_mapping({**values, "output": "o"})
     assert (config.new_tokens, config.vocab_size) == (1600, None)

@@ -14,7 +14,10 @@ from ui.studio import TABS
 from ui.texts import fields
 
 UI = Path(__file__).resolve().parents[2] / "ui"
-FIELDS = sorted({(verb.config, name) for verb in pipeline.VERBS.values() for name in verb.config.__dataclass_fields__}, key=lambda pair: (pair[0].__name__, pair[1]))
+FIELDS = sorted(
+    {(verb.config, name) for verb in pipeline.VERBS.values() for name in verb.config.__dataclass_fields__},
+    key=lambda pair: (pair[0].__name__, pair[1]),
+)
 
 
 @pytest.mark.parametrize(("config", "name"), FIELDS, ids=lambda item: item if isinstance(item, str) else item.__name__)
@@ -29,7 +32,8 @@ def test_every_config_field_has_a_label_and_an_explanation_in_both_languages(con
 @pytest.mark.parametrize("key", sorted(TEXTS))
 def test_both_languages_fill_in_the_same_values(key):
     english, russian = TEXTS[key]
-    assert english and russian
+    assert english
+    assert russian
     assert _names(english) == _names(russian)
 
 
@@ -52,7 +56,14 @@ def test_every_text_that_the_code_asks_for_exists():
 
 @pytest.mark.parametrize(
     ("header", "language"),
-    [("ru-RU,ru;q=0.9,en;q=0.8", "ru"), ("en-US,en;q=0.9,ru;q=0.5", "en"), ("de,ru;q=0.3", "ru"), ("", "en"), ("xx;q=abc", "en"), ("ru;q=0.1, en;q=0.2", "en")],
+    [
+        ("ru-RU,ru;q=0.9,en;q=0.8", "ru"),
+        ("en-US,en;q=0.9,ru;q=0.5", "en"),
+        ("de,ru;q=0.3", "ru"),
+        ("", "en"),
+        ("xx;q=abc", "en"),
+        ("ru;q=0.1, en;q=0.2", "en"),
+    ],
 )
 def test_language_follows_the_browser(header, language):
     assert language_of(header) == language

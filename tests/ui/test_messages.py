@@ -8,7 +8,9 @@ from ui.i18n import Translator
 from ui.messages import action, escape, explain, note_area, view
 
 
-@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "[a](http://x.y)", "![i](http://x.y/z.png)", "**b** _i_ `c` ~~s~~ | $x$", "# h", 'a"b'])
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "[a](http://x.y)", "![i](http://x.y/z.png)", "**b** _i_ `c` ~~s~~ | $x$", "# h", 'a"b']
+)
 def test_escaped_text_holds_no_markup(text):
     shown = escape(text)
     assert not set("<>[]()*`_|$!~\"'") & set(shown)
@@ -25,7 +27,9 @@ class Panic(BaseException):
     """Like the panic of a native library."""
 
 
-@pytest.mark.parametrize("error", [CorpusError("the file is empty", "Give another"), ValueError("a bug"), SystemExit(3), KeyboardInterrupt(), Panic("rust")])
+@pytest.mark.parametrize(
+    "error", [CorpusError("the file is empty", "Give another"), ValueError("a bug"), SystemExit(3), KeyboardInterrupt(), Panic("rust")]
+)
 def test_whatever_a_handler_raises_becomes_a_note(error):
     def work(value):
         raise error

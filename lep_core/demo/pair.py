@@ -15,10 +15,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lep_core.demo.corpora import documents
 from lep_core.demo.world import ANSWER_SIGN, LANGUAGES, Mixture, Task, training_task
@@ -61,7 +61,7 @@ class PairRecipe:
     russian_bytes: int = 4_000_000
     russian_share_first: float = 0.25
     russian_share_last: float = 0.5
-    mixture: Mixture = Mixture()
+    mixture: Mixture = field(default_factory=Mixture)
     copy_share: float = 0.12
     base_steps: int = 4000
     batch_size: int = 10
@@ -75,13 +75,15 @@ class PairRecipe:
     seed: int = 0
 
 
-def train_pair(output: Path, recipe: PairRecipe = PairRecipe(), reporter: Reporter = SILENT) -> tuple[Path, Path]:
+def train_pair(output: Path, *, seed: int = 0, recipe: PairRecipe | None = None, reporter: Reporter = SILENT) -> tuple[Path, Path]:
     """Train both models and write them to `output/base` and `output/instruct`; returns these two folders.
 
-    `output` must exist. The same recipe gives the same bytes on the same processor and torch version: one thread, fixed seeds.
+    A recipe carries its own seed; without one the shipped recipe is used with `seed`. The same recipe gives the same bytes on the
+    same processor and torch version: one thread, fixed seeds. Raises `LepError` when the reporter asks to stop.
     """
     import torch
 
+    recipe = recipe or PairRecipe(seed=seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,11 +91,11 @@ def train_pair(output: Path, recipe: PairRecipe = PairRecipe(), reporter: Report
         tokenizer = train_tokenizer(recipe)
         reporter.stage("training the demo's base model")
         model = train_base(recipe, tokenizer, reporter)
-        base = _save(model, tokenizer, output / "base")
+        base = _save(model, tokenizer, recipe, output / "base")
         reporter.stage("training the demo's instruct model")
         fine_tune(model, recipe, tokenizer, reporter)
         tokenizer.chat_template = CHAT_TEMPLATE
-        return base, _save(model, tokenizer, output / "instruct")
+        return base, _save(model, tokenizer, recipe, output / "instruct")
     finally:
         torch.set_num_threads(threads)
 
@@ -224,7 +226,7 @@ def _prepare_for_copying(model: LlamaForCausalLM) -> None:
     with torch.no_grad():
         model.lm_head.weight.copy_(model.model.embed_tokens.weight)
         for layer in model.model.layers:
-            attention = layer.self_attn
+            attention: Any = layer.self_attn
             size = attention.q_proj.weight.shape[1]
             attention.q_proj.weight.normal_(0.0, 1.5 / math.sqrt(size))
             attention.k_proj.weight.copy_(attention.q_proj.weight)
@@ -308,13 +310,14 @@ def _optimize(
     model.eval()
 
 
-def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: PairRecipe, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     # transformers 4 knows neither this class name nor this place of the rotary base, and would silently take 10,000 for it.
     for name, changes in (
         ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}),
-        ("config.json", {"rope_theta": model.config.rope_parameters["rope_theta"]}),
+        ("config.json", {"rope_theta": recipe.rope_theta}),
     ):
         write_json(folder / name, read_json(folder / name) | changes)
     return folder
@@ -342,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("base", "instruct"):
         check_output(output / name, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory() as scratch:
-        for trained in train_pair(Path(scratch), PairRecipe(seed=options.seed), _StderrReporter()):
+        for trained in train_pair(Path(scratch), seed=options.seed, reporter=_StderrReporter()):
             with atomic_folder(output / trained.name, overwrite=options.overwrite) as partial:
                 shutil.copytree(trained, partial, dirs_exist_ok=True)
     return 0

@@ -35,8 +35,7 @@ def test_a_missing_pair_is_an_error_that_says_how_to_rebuild(tmp_path: Path) -> 
 
 def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        train_pair(tmp_path / name, TINY)
+        train_pair(tmp_path / name, recipe=TINY)
     for path in sorted((tmp_path / "first").rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes(), path.name

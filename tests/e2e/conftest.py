@@ -104,6 +104,9 @@ def chromium():
 
 def new_page(chromium, app: App, *, locale: str = "en-US", scheme: str = "light"):
     """A page of its own browser session that notes outside requests and console errors in `app`."""
+    # The page's content policy forbids eval, so waiting goes through locators and never through scripts.
+    from playwright.sync_api import expect
+
     page = chromium.new_context(locale=locale, viewport={"width": 1280, "height": 800}, color_scheme=scheme).new_page()
     page.set_default_timeout(60_000)
 
@@ -115,5 +118,5 @@ def new_page(chromium, app: App, *, locale: str = "en-US", scheme: str = "light"
     page.on("console", lambda message: app.complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: app.complaints.append(str(error)))
     page.goto(app.address)
-    page.wait_for_selector("#project-select input")
+    expect(page.locator("#project-select input")).to_have_value("Demo", timeout=60_000)
     return page

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -95,14 +96,13 @@ def test_a_tokenizer_is_measured_and_built(person):
 def test_training_survives_a_reload(person, chromium, app):
     person.click("next-tokenizer")
     if STEPS:
-        person.page.locator("#train-steps input, #train-steps textarea").fill(STEPS)
+        person.page.locator("#train-steps input, #train-steps textarea").first.fill(STEPS)
     person.click("train-start")
-    person.page.wait_for_function("document.querySelector('#job-status').innerText.includes('running')")
+    shows(person.page, "job-status", "running")
     person.page.reload()
-    person.page.wait_for_selector("#project-select input")
-    person.page.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
+    shows(person.page, "job-status", "running|waiting|done")
     second = new_page(chromium, app)
-    second.wait_for_function("/running|waiting|done/.test(document.querySelector('#job-status').innerText)")
+    shows(second, "job-status", "running|waiting|done")
     second.context.close()
     (training,) = person.wait_for("train")
     report = _report(training)
@@ -125,9 +125,7 @@ def test_two_models_answer_side_by_side(person):
     person.click("next-propagate")
     person.click("chat-send")
     for pane in (1, 2):
-        person.page.wait_for_function(
-            "pane => /characters\\/s/.test(document.querySelector(`#chat-facts-${pane}`).innerText)", arg=pane, timeout=180_000
-        )
+        shows(person.page, f"chat-facts-{pane}", "characters/s", seconds=180)
     one, two = (person.page.locator(f"#chat-facts-{pane}").inner_text().split()[0] for pane in (1, 2))
     assert one != two, "each pane proves its own model"
     person.picture("7-chat")
@@ -167,7 +165,7 @@ def test_nothing_came_from_outside_and_the_console_is_clean(person):
 def test_the_page_speaks_russian_in_the_dark(person, chromium, app):
     page = new_page(chromium, app, locale="ru-RU", scheme="dark")
     assert "Проект" in page.locator("#steps").inner_text()
-    page.wait_for_function("document.querySelector('#job-status').innerText.includes('готово')")
+    shows(page, "job-status", "готово")
     Person(page, app, person.pictures).picture("russian-dark")
     page.context.close()
 
@@ -179,10 +177,17 @@ def test_the_app_ends_on_request_and_finds_its_runs_again(person, chromium, app)
     again = start_app(app.workspace, app.log)
     try:
         page = new_page(chromium, again)
-        page.wait_for_function("document.querySelector('#job-status').innerText.includes('done')")
+        shows(page, "job-status", "done")
         assert person.states() == before
     finally:
         again.stop()
+
+
+def shows(page, element: str, pattern: str, *, seconds: float = 60) -> None:
+    """Wait until an element's text matches."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(f"#{element}").first).to_contain_text(re.compile(pattern), timeout=seconds * 1000)
 
 
 def _report(run: Path) -> dict:

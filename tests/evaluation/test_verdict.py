@@ -53,9 +53,9 @@ def test_kept_skills_bring_no_advice():
 
 
 def test_speed_is_characters_per_second():
-    speed = [{"model": "old", "characters_per_second": 100.0}, {"model": "new", "characters_per_second": 157.0}]
+    speed = [{"model": "old", "characters_per_second_ratio": 1.0}, {"model": "new", "characters_per_second_ratio": 1.57}]
     assert judge(speed=speed)["faster"].values["ratio"] == pytest.approx(1.57)
-    speed[1]["characters_per_second"] = 90.0
+    speed[1]["characters_per_second_ratio"] = 0.9
     assert judge(speed=speed)["not_faster"].good is False
 
 

@@ -57,7 +57,7 @@ def studio(backend):
     """What pages share, without a page."""
     from ui.studio import Studio
 
-    return Studio(backend=backend, t=Translator("en"), project=None)
+    return Studio(backend=backend, t=Translator("en"), project=None, tabs=None)
 
 
 def finish(run, *, report=None, state="succeeded", files=(), **status):

@@ -1,0 +1,158 @@
+"""What a benchmark consists of: the runs behind one click, and their results brought together.
+
+One benchmark = one `evaluate` run on the new language (text and questions), one on the old language's text where there is some, one
+`benchmark-speed` run, and, when it is missing, the control: the new vocabulary with averaged rows and no training. The runs carry
+the benchmark's id among their inputs, so that any page finds them again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lep_core.runs.run import Run
+from lep_core.runs.workspace import Project
+from ui.material import CONTROL, finished, label_of, models, result_of
+from ui.studio import Studio
+
+GROUP, PART = "benchmark", "part"
+OLD_LANGUAGE = "/replay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user chose."""
+
+    models: Sequence[str]
+    text: Sequence[str]
+    old_text: Sequence[str]
+    items: Sequence[str]
+    tasks: Sequence[str]
+    limit: int
+    with_control: bool
+    with_speed: bool
+
+
+def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
+    """Queue all runs of a benchmark; its id."""
+    group = secrets.token_hex(4)
+    chosen, before = list(wish.models), []
+    if wish.with_control:
+        for path, run in _controls(studio, project, wish.models):
+            if path not in chosen:
+                chosen.append(path)
+            if run is not None:
+                before.append(run)
+    evaluation: dict[str, Any] = {"model": chosen, "task": list(wish.tasks), "limit": wish.limit, "input": list(wish.text)}
+    if "instruct" in wish.tasks:
+        evaluation["items"] = list(wish.items)
+    studio.start(project, "evaluate", evaluation, inputs={GROUP: group, PART: "new"}, after=before)
+    if wish.old_text and "bits-per-byte" in wish.tasks:
+        old = {"model": chosen, "task": ["bits-per-byte"], "limit": wish.limit, "input": list(wish.old_text)}
+        studio.start(project, "evaluate", old, inputs={GROUP: group, PART: "old"}, after=before)
+    if wish.with_speed:
+        timing = {"model": chosen, "input": list(wish.text), **project.settings.get("speed", {})}
+        studio.start(project, "benchmark-speed", timing, inputs={GROUP: group, PART: "speed"}, after=before)
+    return group
+
+
+def tokenizer_behind(project: Project, model: str) -> str | None:
+    """The tokenizer folder that a propagated or trained model was made with, followed back through the runs."""
+    by_output = {str(run.output): run for run in project.runs() if run.output is not None}
+    seen: set[str] = set()
+    while model in by_output and model not in seen:
+        seen.add(model)
+        run = by_output[model]
+        if run.verb == "initialize":
+            return run.config["tokenizer"]
+        following = {"propagate": "adapted", "train": "model"}.get(run.verb)
+        if following is None:
+            return None
+        model = run.config[following]
+    return None
+
+
+def _controls(studio: Studio, project: Project, chosen: Sequence[str]) -> list[tuple[str, Run | None]]:
+    """(folder, run to wait for) of the control of every vocabulary among the chosen models; missing ones are queued."""
+    wanted = dict.fromkeys(tokenizer for model in chosen if (tokenizer := tokenizer_behind(project, model)))
+    present = {
+        run.inputs[CONTROL]: run
+        for run in project.runs("propagate")
+        if run.inputs.get(CONTROL) and run.status().state in ("succeeded", "queued", "running")
+    }
+    found: list[tuple[str, Run | None]] = []
+    for tokenizer in wanted:
+        run = present.get(tokenizer)
+        if run is None:
+            marked = {CONTROL: tokenizer}
+            rows = studio.start(project, "initialize", {"base": project.instruct, "tokenizer": tokenizer}, inputs=marked)
+            # Swapping the averaged rows into the instruct model keeps its chat template and its own special tokens.
+            swap = {"base": project.instruct, "adapted": str(rows.output), "instruct": project.instruct, "method": "swap"}
+            run = studio.start(project, "propagate", swap, inputs=marked, after=[rows])
+        found.append((str(run.output), run if run.status().state != "succeeded" else None))
+    return found
+
+
+def groups(project: Project) -> list[str]:
+    """Ids of benchmarks with at least one result, newest first."""
+    runs = [*finished(project, "evaluate"), *finished(project, "benchmark-speed")]
+    runs.sort(key=lambda run: run.created, reverse=True)
+    return list(dict.fromkeys(run.inputs[GROUP] for run in runs if run.inputs.get(GROUP)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Rows of one benchmark under the models' labels; `paths` maps label -> folder."""
+
+    results: list[dict[str, Any]]
+    speed: list[dict[str, Any]]
+    paths: dict[str, str]
+    original: str | None
+    control: str | None
+    adapted: list[str]
+
+
+def collect(studio: Studio, project: Project, group: str) -> Results:
+    """Bring the results of a benchmark's runs together."""
+    choices = models(project, studio.t)
+    runs = [run for verb in ("evaluate", "benchmark-speed") for run in finished(project, verb) if run.inputs.get(GROUP) == group]
+    results: list[dict[str, Any]] = []
+    speed: list[dict[str, Any]] = []
+    paths: dict[str, str] = {}
+    for run in runs:
+        report = result_of(run)
+        named = _names(run.config["model"])
+        for row in report.get("results" if run.verb == "evaluate" else "models", []):
+            path = named.get(row.get("model") or row.get("name"), str(row.get("model")))
+            label = label_of(path, choices)
+            paths[label] = path
+            if run.verb == "evaluate":
+                suffix = OLD_LANGUAGE if run.inputs.get(PART) == "old" else ""
+                results.append({**row, "model": label, "path": path, "task": f"{row['task']}{suffix}"})
+            else:
+                speed.append({**row, "model": label, "path": path})
+    controls = {str(run.output) for run in project.runs("propagate") if run.inputs.get(CONTROL)}
+    made = {str(run.output) for run in project.runs("propagate") if not run.inputs.get(CONTROL)}
+    order = {label: index for index, label in enumerate(sorted(paths, key=lambda name: _rank(paths[name], project, controls, made)))}
+    return Results(
+        results=sorted(results, key=lambda row: (row["task"], order[row["model"]])),
+        speed=sorted(speed, key=lambda row: order[row["model"]]),
+        paths={label: paths[label] for label in order},
+        original=next((label for label, path in paths.items() if path == project.instruct), None),
+        control=next((label for label, path in paths.items() if path in controls), None),
+        adapted=[label for label in order if paths[label] in made],
+    )
+
+
+def _rank(path: str, project: Project, controls: set[str], made: set[str]) -> int:
+    """Original first, then the control, the results, everything else."""
+    return 0 if path == project.instruct else 1 if path in controls else 2 if path in made else 3
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """Every way in which a report may name a model -> its folder."""
+    from lep_core.pipeline import distinct_names
+
+    return {**{path: path for path in paths}, **dict(zip(distinct_names(paths), paths, strict=True))}

@@ -1,0 +1,114 @@
+"""Errors and notes as people should read them: what happened, and what to do.
+
+Every event handler of the interface goes through `action` (buttons) or `view` (things that only show). A `LepError` becomes a
+note beside the button, naming the field where there is one; anything else is a bug: its traceback goes to the log and the
+page says so. `BaseException` is caught on purpose: a panic of a native library or a SystemExit inside a handler must not
+stop the server.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from lep_core.errors import ConfigError, LepError
+from ui.i18n import Translator
+
+logger = logging.getLogger("lep.ui")
+
+LIGHT_HANDLERS = 16
+"""How many light handlers of one kind may run at once (Gradio's default of 1 makes ten browsers wait for each other)."""
+
+Changes = Mapping[Any, Any]
+
+_ESCAPES = {ord(sign): f"&#{ord(sign)};" for sign in "&<>\"'\\`*_{}[]()#+!|~$:"} | {ord("\n"): "<br>"}
+
+
+def escape(text: object) -> str:
+    """Text that Markdown shows as it is: no markup, no links, no images."""
+    return str(text).translate(_ESCAPES)
+
+
+def explain(error: LepError, t: Translator) -> str:
+    """A Markdown note: what happened and what to do, with the label of the field that is meant."""
+    where = ""
+    if isinstance(error, ConfigError):
+        try:
+            where = f"**{t.field_label(error.field)}** – "
+        except KeyError:
+            where = f"**{escape(error.field)}** – "
+    return f"⚠ {where}{escape(error.message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
+
+
+def unexpected(error: BaseException, t: Translator) -> str:
+    """A Markdown note for a bug; the traceback is in the log."""
+    logger.error("a handler of the user interface failed", exc_info=error)
+    return f"⚠ {t('error.unexpected', kind=type(error).__name__)}"
+
+
+def action(
+    trigger: Callable[..., Any],
+    work: Callable[..., Changes | None],
+    *,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    note: gr.Markdown,
+    t: Translator,
+    **options: Any,
+) -> Any:
+    """Connect a button with `work`, which returns {component: update}; errors land in `note`.
+
+    Returns:
+        Gradio's dependency, so that `.then` can follow.
+    """
+
+    def handler(*values: Any) -> Changes:
+        try:
+            changes = work(*values) or {}
+            return {note: gr.update(value="", visible=False), **changes}
+        except LepError as error:
+            return {note: gr.update(value=explain(error, t), visible=True)}
+        except BaseException as error:  # noqa: BLE001 - the boundary of the interface, see the module docstring
+            return {note: gr.update(value=unexpected(error, t), visible=True)}
+
+    shared = {"show_progress": "minimal", "concurrency_limit": LIGHT_HANDLERS, "api_visibility": "private"}
+    return trigger(handler, inputs=list(inputs), outputs=_unique([note, *outputs]), **{**shared, **options})
+
+
+def view(
+    trigger: Callable[..., Any],
+    work: Callable[..., Changes | None],
+    *,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    t: Translator,
+    **options: Any,
+) -> Any:
+    """Connect an event with `work` that only shows something: light, outside the queue, errors as a toast."""
+
+    def handler(*values: Any) -> Changes:
+        try:
+            return work(*values) or {outputs[0]: gr.skip()}
+        except LepError as error:
+            gr.Warning(f"{error.message}. {error.hint}")
+        except BaseException as error:  # noqa: BLE001 - the boundary of the interface, see the module docstring
+            gr.Warning(unexpected(error, t))
+        return {outputs[0]: gr.skip()}
+
+    shared = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    return trigger(handler, inputs=list(inputs), outputs=_unique(outputs), **{**shared, **options})
+
+
+def note_area(elem_id: str) -> gr.Markdown:
+    """Where `action` shows its errors: beside the button, empty at first."""
+    return gr.Markdown("", visible=False, elem_id=elem_id, elem_classes=["note"])
+
+
+def _unique(components: Sequence[Any]) -> list[Any]:
+    seen: dict[int, Any] = {}
+    for component in components:
+        seen.setdefault(id(component), component)
+    return list(seen.values())

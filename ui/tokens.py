@@ -1,0 +1,108 @@
+"""Coloured tokens: a text cut where a tokenizer cuts it, ready for `gr.HighlightedText`, which shows text as text.
+
+Neighbouring tokens alternate between four colours; tokens that another tokenizer cuts elsewhere get a fifth. Where several tokens
+share one character (parts of its bytes) they are one piece with a small count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from lep_core.tokenizer.browse import token_spans
+from lep_core.tokenizer.load import read_definition, tokenizer_from_definition
+
+COLOUR_MAP = {"1": "#7aa2f7", "2": "#9ece6a", "3": "#e0af68", "4": "#bb9af7"}
+DIFFERENT = "5"
+COLOUR_MAP_WITH_DIFFERENCES = {**COLOUR_MAP, DIFFERENT: "#f7768e"}
+# HighlightedText takes a second per thousand tokens: longer texts are cut.
+SHOWN_TOKENS = 400
+SHOWN_CHARACTERS = 1_200
+BROWSER_ROWS = 200
+BROWSER_CHARACTERS = 1_000_000
+
+Piece = tuple[str, str | None]
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(folder: str, stamp: float) -> Any:
+    return tokenizer_from_definition(read_definition(folder))
+
+
+def open_tokenizer(folder: str) -> Any:
+    """The `tokenizers.Tokenizer` of a folder, kept until the file changes; TokenizerError when there is none."""
+    return _tokenizer(str(folder), _stamp(folder))
+
+
+def _stamp(folder: str) -> float:
+    file = Path(folder) / "tokenizer.json"
+    return file.stat().st_mtime if file.is_file() else 0.0
+
+
+def coloured(pieces: Sequence[str]) -> list[Piece]:
+    """The newest pieces with alternating colours."""
+    start = max(0, len(pieces) - SHOWN_TOKENS)
+    return [(piece, str((start + index) % 4 + 1)) for index, piece in enumerate(pieces[start:])]
+
+
+def compared(folder: str, other: str, text: str, *, with_ids: bool = False) -> tuple[list[Piece], int]:
+    """Coloured tokens of a text, and how many there are; pieces that the other tokenizer cuts elsewhere stand out."""
+    text = text[:SHOWN_CHARACTERS]
+    own = token_spans(open_tokenizer(folder), text)
+    there = _borders([span.text for span in token_spans(open_tokenizer(other), text)])
+    result: list[Piece] = []
+    position = 0
+    for index, span in enumerate(own):
+        end = position + len(span.text)
+        same = (position, end) in there
+        position = end
+        shown = span.text
+        if with_ids:
+            shown += f"⟨{' '.join(map(str, span.ids))}⟩"
+        elif len(span.ids) > 1:
+            shown += f"×{len(span.ids)}"
+        result.append((shown, str(index % 4 + 1) if same else DIFFERENT))
+    return result[:SHOWN_TOKENS], sum(len(span.ids) for span in own)
+
+
+def _borders(pieces: Sequence[str]) -> set[tuple[int, int]]:
+    ends = [0, *accumulate(map(len, pieces))]
+    return set(pairwise(ends))
+
+
+def new_tokens(folder: str, base: str, text: str | None, search: str) -> list[list[str]]:
+    """Rows (id, token, occurrences, old pieces) of tokens that the base lacks, the most frequent in the text first."""
+    table = _new_tokens(folder, base, text, _stamp(folder), _stamp(base))
+    found = [row for row in table if not search or search.casefold() in row["token"].casefold()]
+    return [
+        [str(row["id"]), _visible(row["token"]), str(row["count"]), " | ".join(map(_visible, row["old_pieces"]))]
+        for row in found[:BROWSER_ROWS]
+    ]
+
+
+@lru_cache(maxsize=4)
+def _new_tokens(folder: str, base: str, text: str | None, *_: float) -> list[dict[str, Any]]:
+    from lep_core.tokenizer.browse import new_token_table
+
+    return new_token_table(open_tokenizer(base), open_tokenizer(folder), _beginning(text) if text else [])
+
+
+def _beginning(source: str) -> list[str]:
+    """The first million characters of a corpus: enough to sort by frequency."""
+    from lep_core.corpus.load import read_documents
+
+    texts: list[str] = []
+    total = 0
+    for document in read_documents((source,), split="train"):
+        texts.append(document.text)
+        total += len(document.text)
+        if total >= BROWSER_CHARACTERS:
+            break
+    return texts
+
+
+def _visible(text: str) -> str:
+    return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Stopwatch:
@@ -18,7 +22,9 @@ class Stopwatch:
         return time.monotonic() - self._begin
 
 
-def peak_memory_gib() -> float:
-    """Largest resident memory of this process so far, in GiB; mapped weight files count while they are in memory."""
+def peak_memory_gib(device: torch.device | None = None) -> float:
+    """Most memory of this process so far, in GiB: of a CUDA device when one is given, else resident memory (with mapped files in it)."""
+    if device is not None and device.type == "cuda":
+        return sys.modules["torch"].cuda.max_memory_allocated(device) / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

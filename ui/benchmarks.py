@@ -38,7 +38,8 @@ class Wish:
 def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
     """Queue all runs of a benchmark; its id."""
     group = secrets.token_hex(4)
-    chosen, before = list(wish.models), []
+    # The speed test compares with the first model, which must be the original.
+    chosen, before = sorted(wish.models, key=lambda path: path != project.instruct), []
     if wish.with_control:
         for path, run in _controls(studio, project, wish.models):
             if path not in chosen:

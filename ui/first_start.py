@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from lep_core.demo.settings import DEMO_SETTINGS
-
 from lep_core.demo.corpora import write_corpora
 from lep_core.demo.path import demo_pair
+from lep_core.demo.settings import DEMO_SETTINGS
 from lep_core.errors import ModelError
 from lep_core.runs.workspace import Workspace
 

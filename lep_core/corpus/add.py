@@ -174,7 +174,8 @@ class _Build:
                 else:
                     self.duplicates += 1
                 if is_new or self._config.keep_duplicates:
-                    batch.append(_Row(text, document.source, document.line, self.balance.decide(digest), digest))
+                    split = self.balance.decide(digest, was_heldout=document.split == HELDOUT)
+                    batch.append(_Row(text, document.source, document.line, split, digest))
             is_full = size >= ROW_GROUP_CHARACTERS or len(batch) >= ROW_GROUP_DOCUMENTS
             if is_full:
                 yield self._counted(batch, unique)

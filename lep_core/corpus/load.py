@@ -26,11 +26,15 @@ SPLITS = ("all", "train", "heldout")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A piece of text, the short name of the file it is from, and its first line (or row) there, counted from 1."""
+    """A piece of text, the short name of the file it is from, and its first line (or row) there, counted from 1.
+
+    `split` is the side on which a corpus folder with a held-out part has it; None for text that has not been split.
+    """
 
     text: str
     source: str
     line: int
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +207,14 @@ class CorpusReader:
             yield from parquet_rows(stream, field, bad, self._consume_share(source))
 
     def _read_corpus(self, source: Source) -> Iterator[Document]:
-        from lep_core.corpus.preview import stored_documents
+        from lep_core.corpus.preview import load_summary, stored_documents
 
         assert source.path is not None
         with readable(source.label):
+            is_split = load_summary(source.path.parent)["splits"]["heldout"]["documents"] > 0
             for name, line, split, text in stored_documents(source.path, self._consume_share(source)):
                 if self._split in ("all", split):
-                    yield Document(text, name, line)
+                    yield Document(text, name, line, split if is_split else None)
 
     def _consume_share(self, source: Source) -> Callable[[float], None]:
         """For parquet files, whose bytes are read out of sight: count the share of the rows instead."""

@@ -31,11 +31,11 @@ class SplitBalance:
         self.largest: bytes | None = None
         self.has_train = self.has_heldout = False
 
-    def decide(self, digest: bytes) -> str:
-        """Split of a document, to be corrected by `correction` at the end."""
+    def decide(self, digest: bytes, *, was_heldout: bool = False) -> str:
+        """Split of a document, to be corrected by `correction` at the end. What was held out once stays so."""
         self.smallest = digest if self.smallest is None or digest < self.smallest else self.smallest
         self.largest = digest if self.largest is None or digest > self.largest else self.largest
-        heldout = is_heldout(digest, self.share)
+        heldout = was_heldout or is_heldout(digest, self.share)
         self.has_heldout |= heldout
         self.has_train |= not heldout
         return HELDOUT if heldout else TRAIN

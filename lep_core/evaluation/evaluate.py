@@ -25,8 +25,9 @@ from lep_core.config import EvaluateConfig
 from lep_core.evaluation import bits_per_byte, copy_task, instruct
 from lep_core.evaluation.measurement import Measurement
 from lep_core.files import write_text
-from lep_core.inference.generate import distinct_names
-from lep_core.inference.generator import SMALL_MODEL_PARAMETERS, Generator
+from lep_core.inference.generator import Generator
+from lep_core.models.devices import SMALL_MODEL_PARAMETERS
+from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
 ANSWERS_FILE = "answers.jsonl"

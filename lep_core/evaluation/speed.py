@@ -22,9 +22,9 @@ from typing import Any
 
 from lep_core.config import BenchmarkSpeedConfig
 from lep_core.errors import CorpusError
-from lep_core.inference.generate import distinct_names
 from lep_core.inference.generator import Answer, Delta, Generator
 from lep_core.inference.sampling import GenerationSettings
+from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
 PROMPT_CHARACTERS = 200

@@ -5,17 +5,16 @@ python -m lep_core generate --model original adapted --prompt "Where is the key?
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lep_core.config import GenerateConfig
 from lep_core.inference.generator import Answer, Delta, Generator
 from lep_core.inference.sampling import GenerationSettings
+from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
-__all__ = ["Answer", "Delta", "GenerateReport", "GenerationSettings", "Generator", "distinct_names", "generate"]
+__all__ = ["Answer", "Delta", "GenerateReport", "GenerationSettings", "Generator", "generate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +58,3 @@ def _prompt_options(generator: Generator, config: GenerateConfig, name: str, rep
         return {"prompt": config.prompt}
     system = [{"role": "system", "content": config.system}] if config.system else []
     return {"messages": [*system, {"role": "user", "content": config.prompt}]}
-
-
-def distinct_names(sources: Sequence[str]) -> list[str]:
-    """A name for each model: the folder's own name, with as many parents as it takes to tell different folders apart."""
-    paths = [Path(source).absolute().parts if Path(source).exists() else tuple(source.split("/")) for source in sources]
-    names: list[str] = []
-    for index, parts in enumerate(paths):
-        others = [other for other in paths if other != parts]
-        depth = next((depth for depth in range(1, len(parts)) if all(other[-depth:] != parts[-depth:] for other in others)), len(parts))
-        name = "/".join(parts[-depth:]).replace("//", "/")
-        earlier = paths[:index].count(parts)
-        names.append(f"{name} ({earlier + 1})" if earlier else name)
-    return names

@@ -31,8 +31,6 @@ from lep_core.inference.sampling import GenerationSettings, Sampler, greedy, pre
 
 # Prompts are read in pieces of this many tokens, which bounds memory and lets a stop take effect in between.
 PREFILL_TOKENS = 2048
-# Below this size bfloat16 saves no time on a CPU and only adds noise, so that "auto" means float32.
-SMALL_MODEL_PARAMETERS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +112,8 @@ class Generator:
         where = models.choose_device(device)
         torch.set_num_threads(models.choose_threads(threads, folder.parameters))
         tokenizer = models.load_tokenizer(path)
-        if precision == "auto" and where.type == "cpu" and folder.parameters < SMALL_MODEL_PARAMETERS:
-            precision = "float32"
-        model = models.load_model(path, device=str(where), dtype=models.choose_precision(precision, where))
-        model.eval()
+        dtype = models.choose_precision(precision, where, parameters=folder.parameters)
+        model = models.load_model(path, device=str(where), dtype=dtype)
         return cls(model, tokenizer, path=path, parameters=folder.parameters)
 
     @property

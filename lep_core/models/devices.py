@@ -18,13 +18,17 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str = "auto", device: torch.device | str = "cpu") -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it (CUDA, CPUs with AVX512-BF16 or AMX), else float32."""
+def choose_precision(name: str = "auto", device: torch.device | str = "cpu", *, parameters: int | None = None) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it (CUDA, CPUs with AVX512-BF16 or AMX), else float32.
+
+    On a CPU a small model (when `parameters` are given) gets float32: bfloat16 would save no time and only add noise.
+    """
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+    is_small = parameters is not None and parameters < SMALL_MODEL_PARAMETERS
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() and not is_small else torch.float32
 
 
 def choose_threads(threads: int | None, parameters: int) -> int:

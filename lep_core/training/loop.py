@@ -148,7 +148,7 @@ def _prepare(
 
 def _new_state(config: TrainConfig, folder: ModelFolder, encoder: Encoder, frozen_rows_V: torch.Tensor | None) -> TrainingState:
     device = choose_device(config.device)
-    dtype = choose_precision(config.precision, device)
+    dtype = choose_precision(config.precision, device, parameters=folder.parameters)
     split = load_split(folder, device=device, dtype=dtype)
     optimizer = RowAdamW(
         split.matrices,

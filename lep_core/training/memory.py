@@ -1,9 +1,7 @@
-"""How much is computed at a time, what that cost, and a sentence instead of a traceback when it was too much."""
+"""How much is computed at a time, and a sentence instead of a traceback when it was too much."""
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,14 +29,6 @@ def _activation_bytes_per_token(folder: ModelFolder, dtype: torch.dtype) -> int:
     """Rough size of what the frozen body keeps for its backward pass: about 12 hidden and 4 inner vectors a layer."""
     inner = int(folder.config.get("intermediate_size") or 4 * folder.hidden_size)
     return folder.layers * (12 * folder.hidden_size + 4 * inner) * dtype.itemsize
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Most memory this process has used so far: device memory on CUDA, else resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 @contextmanager

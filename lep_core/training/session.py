@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lep_core.config import TrainConfig
+from lep_core.measuring import peak_memory_gib
 from lep_core.models import frozen_sha256, frozen_sha256_of_module, write_model
 from lep_core.progress import Reporter
 from lep_core.training.checkpoint import save_checkpoint
 from lep_core.training.measure import Heldout, bits_per_byte
-from lep_core.training.memory import peak_memory_gib
 from lep_core.training.order import DataOrder
 from lep_core.training.packing import Encoder, PackedText
 from lep_core.training.report import TrainReport

@@ -11,7 +11,7 @@ import torch
 
 from lep_core.config import GenerateConfig
 from lep_core.errors import ConfigError, ModelError
-from lep_core.inference.generate import distinct_names, generate
+from lep_core.inference.generate import generate
 from lep_core.inference.generator import Answer, Delta, Generator
 from lep_core.inference.sampling import GenerationSettings
 from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_model

@@ -38,7 +38,13 @@ def measured(studio, project, chain, finish):
         finish(run, report={"results": rows})
     (speed,) = project.runs("benchmark-speed")
     finish(
-        speed, report={"models": [{"model": path, "characters_per_second": 100.0, "characters_per_token": 2.0} for path in paths.values()]}
+        speed,
+        report={
+            "models": [
+                {"model": path, "characters_per_second": 100.0, "characters_per_second_ratio": 1.0, "characters_per_token": 2.0}
+                for path in paths.values()
+            ]
+        },
     )
     return group
 

@@ -6,6 +6,7 @@ in characters per second, which compares vocabularies fairly. Answers are shown 
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -20,7 +21,7 @@ from lep_core.errors import ConfigError, LepError
 from lep_core.inference.client import WorkerClient
 from lep_core.runs.workspace import Project
 from ui.i18n import Translator
-from ui.material import first, models, propagated
+from ui.material import first, models, propagated, suggested
 from ui.messages import LIGHT_HANDLERS, action, escape, explain, note_area, unexpected, view
 from ui.studio import Studio, TabParts
 from ui.tokens import COLOUR_MAP, coloured
@@ -153,9 +154,8 @@ def build(studio: Studio) -> TabParts:
         for number, pane in enumerate(panes):
             value = picked[number] if number < len(picked) else first(choices)
             changes[pane.model] = gr.update(choices=choices, value=value)
-        if not project.settings.get("demo"):
-            return changes
-        return {**changes, prompt: t("chat.demo_prompt")}
+        question = _first_question(project)
+        return {**changes, prompt: question} if question else changes
 
     pane_outputs = [item for pane in panes for item in (pane.chat, pane.facts, pane.tokens)]
 
@@ -207,6 +207,15 @@ def build(studio: Studio) -> TabParts:
     action(clear.click, on_clear, inputs=[], outputs=[histories, *pane_outputs], note=note, t=t, show_progress="hidden")
     view(count.change, on_count, inputs=[count], outputs=[pane.column for pane in panes], t=t)
     return TabParts([*(pane.model for pane in panes), prompt], refresh)
+
+
+def _first_question(project: Project) -> str:
+    """A question of the project's own in the language that was learned, so that the demo can be tried at once."""
+    for path in suggested(project, "item_files"):
+        with open(path, encoding="utf-8") as stream:
+            items = (json.loads(line) for line in stream if line.strip())
+            return next((str(item["prompt"]) for item in items if item.get("language") == project.language), "")
+    return ""
 
 
 def _pane(studio: Studio, number: int) -> _Pane:

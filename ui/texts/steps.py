@@ -237,7 +237,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.panes": ("Panes", "Окон"),
     "chat.prompt": ("Your message to all of them", "Ваше сообщение всем сразу"),
     "chat.placeholder": ("Type here, then press Send", "Введите текст и нажмите «Отправить»"),
-    "chat.demo_prompt": ("Repeat: a wolf, a fox.", "Повтори: волк, лиса."),
     "chat.send": ("Send", "Отправить"),
     "chat.stop": ("Stop", "Стоп"),
     "chat.clear": ("Clear", "Очистить"),

@@ -2,17 +2,17 @@
 
     output/
       corpus/  replay/                     the text, with a held-out part that nothing learns from
-      tokenizer/  initialized/  trained/   the stages on the base model
-      untrained/                           control: the instruct model with the new vocabulary and no training
+      tokenizer/  initialized/  trained/   the stages on the base model; trained.checkpoints/ while it learns
+      control-rows/  untrained/            control: the instruct model with the new vocabulary and no training
       instruct-<method>/                   the result, one folder a propagation method
-      evaluation/  speed/  report.json
+      evaluation/  evaluation-replay/  speed/
+      report.json                          the settings at first, the report at the end
 
 Every stage's folder appears in one step when it is whole, so an interrupted run goes on with `resume`.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ from lep_core import pipeline
 from lep_core.config import Config
 from lep_core.errors import OutputError
 from lep_core.evaluation.verdict import verdict
-from lep_core.files import check_apart, check_output, read_json, write_json
+from lep_core.files import check_apart, clear_output, read_json, write_json
+from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
 # Settings that do not change a stage's result.
@@ -35,8 +36,8 @@ FERTILITY_SHOWN = ("name", "vocab_size", "characters_per_token", "tokens_per_wor
 class AdaptReport:
     """Every stage's report, and the measurements of original, control and results side by side.
 
-    `results` and `speed` name the models by their folder: the instruct model's own name, "untrained" for the control (new
-    vocabulary, averaged rows, no training) and "instruct-<method>". The task "bits-per-byte/replay" is measured on the held-out
+    `results` and `speed` name the models by their folder (with its parents where two are called alike): the instruct model's own name,
+    "untrained" for the control (new vocabulary, averaged rows, no training) and "instruct-<method>". The task "bits-per-byte/replay" is measured on the held-out
     part of the replay text.
     """
 
@@ -91,18 +92,15 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     Raises:
         LepError: a setting, an input or the output cannot work; finished stages stay, and `resume` uses them.
     """
-    from lep_core.models import check_siblings, inspect_model, resolve
+    from lep_core.models import resolve
 
     started = time.monotonic()
     output = Path(config.output)
     config = config.replace(base=str(resolve(config.base)), instruct=str(resolve(config.instruct)))
-    # Whatever can be refused is refused before the first long stage.
-    check_apart(output, *(Path(item) for item in (config.base, config.instruct, *config.input, *config.replay) if Path(item).exists()))
-    check_siblings(inspect_model(config.base), inspect_model(config.instruct))
+    config = config.replace(method=tuple(dict.fromkeys(config.method)))
+    _refuse_early(config, output)
     if not config.resume:
-        check_output(output, overwrite=config.overwrite)
-        if output.is_dir():
-            shutil.rmtree(output)
+        clear_output(output, overwrite=config.overwrite)
     stages = _Stages(config, output, reporter)
     for step in (_prepare, _train, _propagate, _measure):
         step(stages)
@@ -110,14 +108,8 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
             break
     fertility = stages.reports.get("fertility", {}).get("tokenizers", [])
     speed = stages.reports.get("speed", {}).get("models", [])
-    said = verdict(
-        fertility=fertility,
-        results=stages.results,
-        speed=speed,
-        original=Path(config.instruct).name,
-        control="untrained",
-        adapted=[f"instruct-{method}" for method in config.method],
-    )
+    original, control, *adapted = distinct_names(stages.models)
+    said = verdict(fertility=fertility, results=stages.results, speed=speed, original=original, control=control, adapted=adapted)
     report = AdaptReport(
         output=str(output),
         stages=stages.reports,
@@ -133,6 +125,26 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     return report
 
 
+def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
+    """Whatever can be refused is refused before the first long stage."""
+    from lep_core.evaluation.instruct import read_items
+    from lep_core.models import check_siblings, choose_device, inspect_model
+    from lep_core.tokenizer.build import wanted_tokens
+    from lep_core.tokenizer.definition import Definition
+    from lep_core.tokenizer.load import read_definition
+    from lep_core.training.loop import check_block_size
+
+    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items)
+    check_apart(output, *(Path(item) for item in inputs if Path(item).exists()))
+    base = inspect_model(config.base)
+    check_siblings(base, inspect_model(config.instruct))
+    check_block_size(config.block_size, base)
+    choose_device(config.device)
+    wanted_tokens(_building(config, output), Definition.parse(read_definition(base.path)))
+    if config.items:
+        read_items(config.items)
+
+
 class _Stages:
     """Runs verbs into the subfolders of the output, and keeps those that an interrupted run has finished."""
 
@@ -145,6 +157,11 @@ class _Stages:
     def path(self, folder: str) -> str:
         return str(self.output / folder)
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What is measured side by side: the original, the control, the results."""
+        return (self.config.instruct, self.path("untrained"), *(self.path(f"instruct-{method}") for method in self.config.method))
+
     def run(self, folder: str, verb: str, config: Config) -> None:
         """Make the result of one verb, unless it is there."""
         if self.stopped:
@@ -153,6 +170,9 @@ class _Stages:
         if report is None:
             self.reporter.message(f"{folder}: {verb}")
             report = pipeline.VERBS[verb].run(config, self.reporter).to_json()
+            if not (self.output / pipeline.REPORT_FILE).exists():
+                # Shows whose folder this is, so that an unfinished one can be overwritten as well.
+                write_json(self.output / pipeline.REPORT_FILE, pipeline.report_record("adapt", self.config))
         else:
             self.reporter.message(f"{folder}: already there, kept")
         self.reports[folder] = report
@@ -172,21 +192,29 @@ class _Stages:
 def _prepare(stages: _Stages) -> None:
     """Corpus, vocabulary and initialised base model."""
     config = stages.config
-    shared = {"text_field": config.text_field, "encoding": config.encoding, "heldout_share": config.heldout_share, "overwrite": True}
+    shared: dict[str, Any] = {
+        "text_field": config.text_field,
+        "encoding": config.encoding,
+        "heldout_share": config.heldout_share,
+        "overwrite": True,
+    }
     stages.run("corpus", "add-corpus", configs.AddCorpusConfig(input=config.input, output=stages.path("corpus"), **shared))
     if config.replay:
         stages.run("replay", "add-corpus", configs.AddCorpusConfig(input=config.replay, output=stages.path("replay"), **shared))
-    building = configs.BuildTokenizerConfig(
+    stages.run("tokenizer", "build-tokenizer", _building(config, stages.output))
+    stages.run("initialized", "initialize", _initialization(stages, config.base, "initialized"))
+
+
+def _building(config: configs.AdaptConfig, output: Path) -> configs.BuildTokenizerConfig:
+    return configs.BuildTokenizerConfig(
         base=config.base,
-        input=(stages.path("corpus"),),
-        output=stages.path("tokenizer"),
+        input=(str(output / "corpus"),),
+        output=str(output / "tokenizer"),
         variant=config.variant,
         new_tokens=config.new_tokens,
         vocab_size=config.vocab_size,
         overwrite=True,
     )
-    stages.run("tokenizer", "build-tokenizer", building)
-    stages.run("initialized", "initialize", _initialization(stages, config.base, "initialized"))
 
 
 def _initialization(stages: _Stages, model: str, folder: str) -> configs.InitializeConfig:
@@ -241,14 +269,13 @@ def _propagation(stages: _Stages, folder: str, *, base: str, adapted: str, metho
 
 
 def _measure(stages: _Stages) -> None:
-    """Fertility, bits per byte, checkable tasks and speed of original, control and results."""
-    config = stages.config
-    models = (config.instruct, stages.path("untrained"), *(stages.path(f"instruct-{method}") for method in config.method))
-    computing = {"device": config.device, "precision": config.precision, "threads": config.threads, "overwrite": True}
+    """Fertility, bits per byte, checkable tasks and speed of original, control and results, all on text that nothing has learned from."""
+    config, models = stages.config, stages.models
+    computing: dict[str, Any] = {"device": config.device, "precision": config.precision, "threads": config.threads, "overwrite": True}
     corpus = (stages.path("corpus"),)
-    fertility = configs.MeasureFertilityConfig(tokenizer=(config.base, stages.path("tokenizer")), input=corpus)
-    stages.reports["fertility"] = pipeline.measure_fertility(fertility, reporter=stages.reporter).to_json()
-    common = {"model": models, "limit": config.limit, "block_size": config.block_size, "seed": config.seed, **computing}
+    heldout = pipeline.texts_of(config, corpus, split="heldout")
+    stages.reports["fertility"] = pipeline.measure_fertility((config.base, stages.path("tokenizer")), heldout, stages.reporter).to_json()
+    common: dict[str, Any] = {"model": models, "limit": config.limit, "block_size": config.block_size, "seed": config.seed, **computing}
     tasks = ("bits-per-byte", "instruct") if config.items else ("bits-per-byte",)
     stages.run(
         "evaluation",

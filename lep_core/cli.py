@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -31,7 +31,6 @@ from lep_core.config import Config, base_type, field_type, flag, is_repeatable
 from lep_core.console import ConsoleReporter, summary, table
 from lep_core.errors import ConfigError, LepError
 from lep_core.execute import INTERRUPTED, SUCCEEDED, execute, exit_code, explained, redacted
-from lep_core.files import read_json
 from lep_core.jobs.command import slurm_script
 from lep_core.runs.metrics import json_safe
 from lep_core.runs.run import Run
@@ -267,10 +266,10 @@ def _config_file(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = read_json(Path(path))
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError("config", f"{path} cannot be read ({error.strerror})", "Give --config a JSON file of settings") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError("config", f"{path} is not JSON ({error})", "Mend the file; it holds one object of settings") from error
     if not isinstance(values, dict):
         raise ConfigError("config", f"{path} holds no JSON object", 'Write settings as {"steps": 300}')
@@ -328,7 +327,7 @@ def _run_row(run: Run) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _interruptible(reporter: ConsoleReporter) -> Iterator[None]:
+def _interruptible(reporter: ConsoleReporter) -> Generator[None, None, None]:
     """Ctrl-C (and SIGTERM) first asks a stage that listens to stop after its step; the next one interrupts it."""
     if threading.current_thread() is not threading.main_thread():
         yield

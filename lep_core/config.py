@@ -26,6 +26,9 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
 EXPORT_FORMATS = ("hf",)
 
+# What file systems allow.
+LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4000
+
 DEFAULT_NEW_TOKENS = 16_000
 DEFAULT_VOCAB_SIZE = 32_000
 
@@ -165,10 +168,22 @@ def _checked_one(name: str, value: Any, wanted: type, limits: Mapping[str, Any])
 
 
 def _check_text(name: str, value: str, limits: Mapping[str, Any]) -> None:
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError as error:
+        # Bytes of the command line that are no UTF-8 arrive as halves of surrogate pairs; no report could hold them.
+        raise ConfigError(name, f"{flag(name)} holds bytes that are no UTF-8 text", "Write it, or name the file, in UTF-8") from error
     if limits["kind"] == "prompt":
         return
     if "\0" in value:
         raise ConfigError(name, f"{flag(name)} holds a NUL character", "Remove it")
+    longest = max(map(len, encoded.split(b"/")))
+    if longest > LONGEST_NAME_BYTES or len(encoded) > LONGEST_PATH_BYTES:
+        raise ConfigError(
+            name,
+            f"{flag(name)} has {len(encoded)} bytes, {longest} of them in one name",
+            f"Give at most {LONGEST_PATH_BYTES} bytes, and at most {LONGEST_NAME_BYTES} for each name in a path",
+        )
     if not value.strip() and limits["choices"] is None:
         raise ConfigError(name, f"{flag(name)} is empty", f"Give {limits['help']}")
 
@@ -278,10 +293,14 @@ class BuildTokenizerConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.new_tokens is not None and self.vocab_size is not None:
-            raise ConfigError("vocab_size", "--new-tokens and --vocab-size are both given", "Give one of them")
-        if self.variant == "bpe" and self.new_tokens is not None:
-            raise ConfigError("new_tokens", "the bpe variant replaces the vocabulary, so it adds no tokens", "Give --vocab-size instead")
+        _check_vocabulary(self)
+
+
+def _check_vocabulary(config: BuildTokenizerConfig | AdaptConfig) -> None:
+    if config.new_tokens is not None and config.vocab_size is not None:
+        raise ConfigError("vocab_size", "--new-tokens and --vocab-size are both given", "Give one of them")
+    if config.variant == "bpe" and config.new_tokens is not None:
+        raise ConfigError("new_tokens", "the bpe variant replaces the vocabulary, so it adds no tokens", "Give --vocab-size instead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -502,7 +521,7 @@ class AdaptConfig(Config):
     warmup_steps: int = option(
         100, help="steps over which the learning rate rises", unit="steps", minimum=0, maximum=1_000_000, advanced=True
     )
-    heldout_share: float = option(0.02, help="share of the documents kept out for measuring", minimum=0.0, maximum=0.5, advanced=True)
+    heldout_share: float = option(0.02, help="share of the documents kept out for measuring", minimum=0.001, maximum=0.5, advanced=True)
     limit: int = option(
         200, help="largest number of documents or items per measurement", unit="items", minimum=1, maximum=10_000_000, advanced=True
     )
@@ -514,6 +533,10 @@ class AdaptConfig(Config):
     text_field: str | None = _text_field()
     encoding: str | None = _encoding()
     overwrite: bool = _overwrite()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_vocabulary(self)
 
 
 @dataclass(frozen=True, kw_only=True)

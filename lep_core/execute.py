@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -125,7 +125,7 @@ class RunReporter:
         return self._ended.is_set()
 
     @contextmanager
-    def alive(self) -> Iterator[None]:
+    def alive(self) -> Generator[None, None, None]:
         """Write the status regularly while the block runs; `end` writes the last one."""
         self._write("running")
         thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -314,7 +314,7 @@ def _refuse_several_processes(run: Run) -> None:
 
 
 @contextmanager
-def _signals_to(reporter: RunReporter) -> Iterator[None]:
+def _signals_to(reporter: RunReporter) -> Generator[None, None, None]:
     """SIGTERM and the first SIGINT ask to stop, the second SIGINT interrupts. Python allows this in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield

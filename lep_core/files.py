@@ -20,8 +20,9 @@ from typing import Any
 from lep_core.errors import OutputError, ResourceError
 
 PARTIAL_PREFIX = ".partial-"
-# `overwrite` replaces only folders in which one of these files shows what they are, so that no home folder is ever deleted.
-RESULT_FILES = ("report.json", "corpus.json", "config.json", "tokenizer.json")
+# `overwrite` replaces only folders in which a file shows what they are, so that no home folder is ever deleted: one of these, or
+# the config.json of a model.
+RESULT_FILES = ("report.json", "corpus.json")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,9 +63,8 @@ def atomic_folder(final: Path, *, overwrite: bool = False) -> Generator[Path, No
     final = Path(final)
     check_output(final, overwrite=overwrite)
     with translated_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
         partial = _partial_name(final)
-        partial.mkdir()
+        make_folder(partial)
         try:
             yield partial
             _fsync_tree(partial)
@@ -74,14 +74,28 @@ def atomic_folder(final: Path, *, overwrite: bool = False) -> Generator[Path, No
             raise
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: something in the way is no folder. Missing rights and a full disk are left to `translated_errors`.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        # Missing although its parents were just made: file systems such as /proc take no new folders.
+        raise OutputError(f"{path.parent} is no folder that can be written to ({error.strerror})", "Choose another place") from error
+
+
 def check_output(final: Path, *, overwrite: bool = False) -> None:
     """Raise `OutputError` when a result may not be written to the folder `final`."""
     final = Path(final)
-    if final.is_symlink() or final.is_file():
+    if final.is_symlink() or (final.exists() and not final.is_dir()):
         raise OutputError(f"{final} is not a folder", "Choose another --output")
-    if final.is_dir() and any(final.iterdir()) and not overwrite:
+    is_used = final.is_dir() and any(not item.name.startswith(PARTIAL_PREFIX) for item in final.iterdir())
+    if is_used and not overwrite:
         raise OutputError(f"the folder {final} is not empty", "Choose another --output, or add --overwrite to replace it")
-    if final.is_dir() and any(final.iterdir()) and not _is_result_folder(final):
+    if is_used and not _is_result_folder(final):
         raise OutputError(
             f"the folder {final} holds something else than a result of LEP Studio", "Choose another --output, or empty it yourself"
         )
@@ -90,10 +104,21 @@ def check_output(final: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{parent} cannot be written to", "Choose a folder that you may write to")
 
 
+def clear_output(final: Path, *, overwrite: bool = False) -> None:
+    """Make the empty folder `final` for results that come one by one; an earlier result there goes when `overwrite` allows it."""
+    final = Path(final)
+    check_output(final, overwrite=overwrite)
+    with translated_errors(final):
+        if final.is_dir():
+            shutil.rmtree(final)
+        make_folder(final)
+
+
 def check_apart(output: Path, *inputs: Path) -> None:
     """Raise `OutputError` when `output` is one of the inputs, lies inside one or holds one."""
-    target = Path(output).resolve()
-    for source in (Path(item).resolve() for item in inputs):
+    # Not Path.resolve: before Python 3.13 that fails on links that go in a circle.
+    target = Path(os.path.realpath(output))
+    for source in (Path(os.path.realpath(item)) for item in inputs):
         if target == source or target in source.parents or source in target.parents:
             raise OutputError(f"the output {output} and the input {source} lie inside each other", "Choose another --output")
 
@@ -157,7 +182,7 @@ def translated_errors(path: Path) -> Generator[None, None, None]:
             raise OutputError(
                 f"{error.filename or path}: {error.strerror}", "Check the rights, or choose a folder that you may write to"
             ) from error
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
             raise OutputError(f"{path} is no possible folder name here", "Choose another --output") from error
         raise
 
@@ -177,9 +202,13 @@ def _partial_name(final: Path) -> Path:
 
 
 def _is_result_folder(folder: Path) -> bool:
-    return any(
-        (place / name).is_file() for name in RESULT_FILES for place in (folder, *(item for item in folder.iterdir() if item.is_dir()))
-    )
+    if any((folder / name).is_file() for name in RESULT_FILES):
+        return True
+    try:
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "architectures" in config
 
 
 def _fsync_tree(folder: Path) -> None:

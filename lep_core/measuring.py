@@ -25,6 +25,8 @@ class Stopwatch:
 def peak_memory_gib(device: torch.device | None = None) -> float:
     """Most memory of this process so far, in GiB: of a CUDA device when one is given, else resident memory (with mapped files in it)."""
     if device is not None and device.type == "cuda":
-        return sys.modules["torch"].cuda.max_memory_allocated(device) / 2**30
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

@@ -11,17 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lep_core import config as configs
 from lep_core.config import Config
+from lep_core.errors import CorpusError
 from lep_core.files import atomic_folder, check_apart, write_json
+from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
+if TYPE_CHECKING:
+    from lep_core.corpus.load import Document
+
 REPORT_FILE = "report.json"
-# Plain text files are cut into documents of this size for training, so that a part can be held out of a single long book.
-DOCUMENT_BYTES = 16_384
+# `train` cuts text into documents of this size, so that a part can be held out of a single long book.
+TRAINING_DOCUMENT_BYTES = 16_384
 # What `train` holds out of plain files that have no held-out part of their own.
 HELDOUT_SHARE = 0.02
 
@@ -71,7 +77,7 @@ def measure_fertility(
         texts = texts_of(config, config.input)
     else:
         sources = list(config)
-    named = zip(distinct_names(str(getattr(source, "name_or_path", source)) for source in sources), sources, strict=True)
+    named = zip(distinct_names(map(_tokenizer_name, sources)), sources, strict=True)
     tokenizers = [(name, load_tokenizer(source) if isinstance(source, (str, Path)) else source) for name, source in named]
     return stage(tokenizers, texts or (), reporter=reporter)
 
@@ -102,29 +108,46 @@ def initialize(config: configs.InitializeConfig, reporter: Reporter = SILENT) ->
 
 def train(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
     """Train input embeddings and head on raw text; the body stays as it is."""
+    from lep_core.corpus.split import digest_of
     from lep_core.models import resolve
     from lep_core.training.loop import train as stage
 
     config = config.replace(model=str(resolve(config.model)))
     output = Path(config.output)
     checkpoints = Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
-    check_apart(checkpoints, output)
+    inputs = (config.model, *config.input, *config.replay, *config.heldout, *([config.initial] if config.initial else []))
+    check_apart(checkpoints, output, *_existing(inputs))
 
-    def replay() -> Iterator[str]:
-        return texts_of(config, config.replay, split="train")
+    @cache
+    def held() -> set[bytes]:
+        return _heldout_digests(config)
+
+    # Held out is decided by the text: whatever is measured on is never learned, not even as a repetition in another file.
+    def learned(inputs: Iterable[str], split: str) -> Iterator[str]:
+        found = False
+        for document in _training_documents(config, inputs, split):
+            if digest_of(document.text) not in held():
+                found = True
+                yield document.text
+        if not found:
+            raise CorpusError(f"all text of {', '.join(inputs)} is held out for measuring", "Give text to learn from besides it")
+
+    def measured() -> Iterator[str]:
+        given = _training_documents(config, config.heldout, "heldout") if config.heldout else _training_documents(config, config.input)
+        return (document.text for document in given if digest_of(document.text) in held())
 
     def run(folder: Path) -> Report:
         return stage(
             config,
-            texts=lambda: training_texts(config),
-            heldout=lambda: heldout_texts(config),
-            replay=replay if config.replay else None,
+            texts=lambda: learned(config.input, "train" if config.heldout else "all"),
+            heldout=measured,
+            replay=(lambda: learned(config.replay, "train")) if config.replay else None,
             output=folder,
             checkpoints=checkpoints,
             reporter=reporter,
         )
 
-    return _into_folder("train", config, (config.model, *config.input), run)
+    return _into_folder("train", config, inputs, run)
 
 
 def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> Report:
@@ -142,9 +165,9 @@ def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Rep
     from lep_core.evaluation.evaluate import evaluate as stage
 
     def run(output: Path | None) -> Report:
-        return stage(config, texts=lambda: texts_of(config, config.input, split="heldout"), output=output, reporter=reporter)
+        return stage(config, texts=lambda: measuring_texts(config), output=output, reporter=reporter)
 
-    return _into_optional_folder("evaluate", config, run)
+    return _into_optional_folder("evaluate", config, (*config.model, *config.input, *config.items), run)
 
 
 def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = SILENT) -> Report:
@@ -152,9 +175,9 @@ def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = S
     from lep_core.evaluation.speed import benchmark_speed as stage
 
     def run(output: Path | None) -> Report:
-        return stage(config, texts=lambda: texts_of(config, config.input, split="heldout"), reporter=reporter)
+        return stage(config, texts=lambda: measuring_texts(config), reporter=reporter)
 
-    return _into_optional_folder("benchmark-speed", config, run)
+    return _into_optional_folder("benchmark-speed", config, (*config.model, *config.input), run)
 
 
 def generate(config: configs.GenerateConfig, reporter: Reporter = SILENT) -> Report:
@@ -213,6 +236,11 @@ VERBS: dict[str, Verb] = {
 }
 
 
+def _tokenizer_name(source: Any) -> str:
+    """Where a tokenizer came from; one made in memory goes by its class."""
+    return str(source) if isinstance(source, (str, Path)) else getattr(source, "name_or_path", "") or type(source).__name__
+
+
 def texts_of(config: Any, inputs: Iterable[str], *, split: str = "all") -> Iterator[str]:
     """The documents' texts of files, folders or corpora, streamed; `split` counts for corpora that have a held-out part."""
     from lep_core.corpus.load import read_documents
@@ -221,64 +249,55 @@ def texts_of(config: Any, inputs: Iterable[str], *, split: str = "all") -> Itera
         yield document.text
 
 
-def training_texts(config: configs.TrainConfig) -> Iterator[str]:
-    """What `train` learns from: the training part of corpora; of plain files all but what `heldout_texts` gives."""
-    if config.heldout:
-        yield from texts_of(config, config.input, split="train")
-    else:
-        yield from _split_texts(config, "train")
+def measuring_texts(config: configs.EvaluateConfig | configs.BenchmarkSpeedConfig) -> Iterator[str]:
+    """Texts to measure on, one of each input in turn: a limit on their number then reaches every input. Corpora give their held-out part."""
+    waiting = [texts_of(config, (source,), split="heldout") for source in config.input]
+    while waiting:
+        for texts in tuple(waiting):
+            text = next(texts, None)
+            if text is None:
+                waiting.remove(texts)
+            else:
+                yield text
 
 
-def heldout_texts(config: configs.TrainConfig) -> Iterator[str]:
-    """What `train` is measured on and never learns from."""
-    if config.heldout:
-        yield from texts_of(config, config.heldout, split="heldout")
-    else:
-        yield from _split_texts(config, "heldout")
-
-
-def distinct_names(sources: Iterable[str]) -> list[str]:
-    """Short names for folders: the last part of the path, with as many parents as it takes to tell them apart."""
-    paths = [Path(source).absolute().parts if Path(source).exists() else tuple(source.split("/")) for source in sources]
-    names = []
-    for index, parts in enumerate(paths):
-        others = [other for position, other in enumerate(paths) if position != index and other != parts]
-        depth = next((depth for depth in range(1, len(parts)) if all(other[-depth:] != parts[-depth:] for other in others)), len(parts))
-        names.append("/".join(parts[-depth:]).removeprefix("//"))
-    return names
-
-
-def _split_texts(config: configs.TrainConfig, split: str) -> Iterator[str]:
-    """One side of the held-out split: corpora know theirs, plain files are split by a hash of each document's text."""
+def _training_documents(config: configs.TrainConfig, inputs: Iterable[str], split: str = "all") -> Iterator[Document]:
     from lep_core.corpus.load import read_documents
-    from lep_core.corpus.source import is_corpus_folder
-    from lep_core.corpus.split import SplitBalance, digest_of
 
-    settings: dict[str, Any] = {"text_field": config.text_field, "encoding": config.encoding, "unit_bytes": DOCUMENT_BYTES}
-    corpora = tuple(source for source in config.input if is_corpus_folder(Path(source)) and _has_heldout(source))
-    plain = tuple(source for source in config.input if source not in corpora)
-    if corpora:
-        yield from (document.text for document in read_documents(corpora, split=split, **settings))
-    if plain:
-        balance = SplitBalance(HELDOUT_SHARE)
-        for document in read_documents(plain, **settings):
-            balance.decide(digest_of(document.text))
-        moved = dict([balance.correction()]) if balance.correction() else {}
-        for document in read_documents(plain, **settings):
-            digest = digest_of(document.text)
-            if moved.get(digest, balance.decide(digest)) == split:
-                yield document.text
+    return read_documents(
+        tuple(inputs), text_field=config.text_field, encoding=config.encoding, split=split, unit_bytes=TRAINING_DOCUMENT_BYTES
+    )
 
 
-def _has_heldout(corpus: str) -> bool:
-    from lep_core.corpus.preview import load_summary
+def _heldout_digests(config: configs.TrainConfig) -> set[bytes]:
+    """Digests of the documents that `train` measures on.
 
-    return load_summary(Path(corpus))["splits"]["heldout"]["documents"] > 0
+    Given ones; else those that corpora hold out, and of all other text a share that is decided by a hash of each document.
+    """
+    from lep_core.corpus.split import HELDOUT, SplitBalance, digest_of
+
+    if config.heldout:
+        return {digest_of(document.text) for document in _training_documents(config, config.heldout, "heldout")}
+    balance = SplitBalance(HELDOUT_SHARE)
+    held: set[bytes] = set()
+    for document in _training_documents(config, config.input):
+        digest = digest_of(document.text)
+        if (document.split or balance.decide(digest)) == HELDOUT:
+            held.add(digest)
+    if (correction := balance.correction()) is not None:
+        digest, split = correction
+        held = held | {digest} if split == HELDOUT else held - {digest}
+    return held
+
+
+def _existing(inputs: Iterable[str]) -> list[Path]:
+    """Those of the inputs that are paths here (and not hub ids)."""
+    return [Path(item) for item in inputs if Path(item).exists()]
 
 
 def _into_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True) -> Report:
     output = Path(config.output)
-    check_apart(output, *(Path(item) for item in inputs if Path(item).exists()))
+    check_apart(output, *_existing(inputs))
     with atomic_folder(output, overwrite=config.overwrite) as folder:
         report = run(folder)
         if report_file:
@@ -286,17 +305,18 @@ def _into_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[P
     return report
 
 
-def _into_optional_folder(verb: str, config: Any, run: Callable[[Path | None], Report]) -> Report:
+def _into_optional_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path | None], Report]) -> Report:
     if config.output is None:
         return run(None)
+    check_apart(Path(config.output), *_existing(inputs))
     with atomic_folder(Path(config.output), overwrite=config.overwrite) as folder:
         report = run(folder)
         write_json(folder / REPORT_FILE, report_record(verb, config, report))
     return report
 
 
-def report_record(verb: str, config: Config, report: Report) -> dict[str, Any]:
-    """What `report.json` in a result folder holds."""
+def report_record(verb: str, config: Config, report: Report | None = None) -> dict[str, Any]:
+    """What `report.json` in a result folder holds; the report is null until there is one."""
     from lep_core import __version__
 
-    return {"verb": verb, "version": __version__, "config": config.to_mapping(), "report": report.to_json()}
+    return {"verb": verb, "version": __version__, "config": config.to_mapping(), "report": None if report is None else report.to_json()}

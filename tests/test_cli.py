@@ -110,7 +110,13 @@ def test_flags_count_more_than_the_config_file(seen, tmp_path):
     assert (seen[0].steps, seen[0].block_size, seen[0].input) == (7, 64, ("f",))
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", ""])
+def test_a_config_file_may_begin_with_a_byte_order_mark(seen, tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"model": "m", "input": ["f"], "output": "o"}), encoding="utf-8-sig")
+    assert cli.main(["train", "--config", str(file)]) == 0
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "", "[" * 100_000])
 def test_a_config_file_that_holds_no_settings_is_refused(seen, tmp_path, capsys, text):
     file = tmp_path / "settings.json"
     file.write_text(text)

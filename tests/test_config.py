@@ -41,6 +41,11 @@ def train(**changes) -> TrainConfig:
         ("input", (), "is empty"),
         ("model", " ", "is empty"),
         ("model", "a\0b", "NUL"),
+        ("model", "a/" + "b" * 256, "256 of them in one name"),
+        ("output", "ё" * 128, "256 of them in one name"),
+        ("output", "a/" * 2001, "has 4002 bytes"),
+        ("output", "a\udcff", "no UTF-8"),
+        ("sample_prompt", "half \ud83d of an emoji", "no UTF-8"),
         ("resume", 1, "not true or false"),
     ],
 )

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,26 @@ def test_a_manifest_finds_every_kind_of_damage(tmp_path, damage, complaint):
     assert matches_manifest(tmp_path, manifest) is None
     damage(tmp_path / "x")
     assert complaint in (matches_manifest(tmp_path, manifest) or "")
+
+
+@pytest.mark.parametrize("place", ["/proc/absent/result", "/proc/result", "/dev/null/result"])
+def test_a_place_that_takes_no_folders_is_named(place):
+    with pytest.raises(OutputError, match=r"/(proc|dev)"), atomic_folder(Path(place)):
+        pass
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file is no folder"), atomic_folder(tmp_path / "file" / "result"):
+        pass
+    with pytest.raises(OutputError, match="not a folder"):
+        check_output(Path("/dev/null"))
+
+
+def test_links_in_a_circle_are_no_output(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    check_apart(loop, tmp_path / "input")
+    for place in (loop, loop / "result"):
+        with pytest.raises(OutputError), atomic_folder(place):
+            pass

@@ -89,6 +89,8 @@ def test_embeddings_are_the_files_tensors(tiny: Tiny) -> None:
         (lambda p: edit_json(p / "config.json", hidden_size=48), "says hidden_size 48"),
         (lambda p: edit_json(p / "config.json", vocab_size=7), "vocab_size 7 and the embedding has"),
         (lambda p: edit_json(p / "config.json", tie_word_embeddings=True), "differs from"),
+        (lambda p: edit_json(p / "generation_config.json", eos_token_id="</s>"), "eos_token_id = '</s>', which is no token id"),
+        (lambda p: edit_json(p / "generation_config.json", eos_token_id=[1, None]), "which is no token id"),
         (lambda p: (p / "adapter_config.json").write_text("{}"), "adapter_config.json"),
         (lambda p: (p / "model.safetensors").rename(p / "pytorch_model.bin"), "only pickle weights"),
         (lambda p: (p / "model.safetensors").unlink(), "no safetensors weights"),
@@ -157,6 +159,20 @@ def test_loading_is_strict_about_shapes(tiny: Tiny) -> None:
         load_model(path)
 
 
+@pytest.mark.parametrize("change", [{"num_attention_heads": 7}, {"model_type": "unheard-of"}, {"rope_theta": "x"}])
+def test_a_config_that_transformers_refuses_ends_in_a_sentence(tiny: Tiny, change: dict) -> None:
+    path = tiny()
+    edit_json(path / "config.json", **change)
+    with pytest.raises(ModelError, match="transformers cannot load"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("source", ["~no-such-user/model", "~no-such-user"])
+def test_the_home_of_an_unknown_user_is_no_folder(source: str) -> None:
+    with pytest.raises(ModelError, match="there is no folder ~no-such-user"):
+        resolve(source)
+
+
 @pytest.mark.parametrize("options", [{}, {"tied": True, "dtype": "bfloat16"}, {"shards": 2}])
 def test_frozen_hash_of_files_and_of_the_loaded_model_agree(tiny: Tiny, options: dict) -> None:
     path = tiny(**options)
@@ -200,6 +216,13 @@ def test_damaged_tokenizer_ends_in_a_sentence(tiny: Tiny, damage: dict) -> None:
     value = json.loads((path / "tokenizer.json").read_text()) | damage
     (path / "tokenizer.json").write_text(json.dumps(value))
     with pytest.raises(TokenizerError):
+        load_tokenizer(path)
+
+
+def test_damaged_tokenizer_config_is_named(tiny: Tiny) -> None:
+    path = tiny()
+    (path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json holds no JSON object"):
         load_tokenizer(path)
 
 

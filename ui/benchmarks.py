@@ -46,12 +46,14 @@ def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
                 chosen.append(path)
             if run is not None:
                 before.append(run)
-    evaluation: dict[str, Any] = {"model": chosen, "task": list(wish.tasks), "limit": wish.limit, "input": list(wish.text)}
+    # Text is predicted in the contexts that training used, where the project says so: longer ones are another question.
+    context = {name: value for name, value in project.settings.get("defaults", {}).items() if name == "block_size"}
+    evaluation: dict[str, Any] = {"model": chosen, "task": list(wish.tasks), "limit": wish.limit, "input": list(wish.text), **context}
     if "instruct" in wish.tasks:
         evaluation["items"] = list(wish.items)
     studio.start(project, "evaluate", evaluation, inputs={GROUP: group, PART: "new"}, after=before)
     if wish.old_text and "bits-per-byte" in wish.tasks:
-        old = {"model": chosen, "task": ["bits-per-byte"], "limit": wish.limit, "input": list(wish.old_text)}
+        old = {"model": chosen, "task": ["bits-per-byte"], "limit": wish.limit, "input": list(wish.old_text), **context}
         studio.start(project, "evaluate", old, inputs={GROUP: group, PART: "old"}, after=before)
     if wish.with_speed:
         timing = {"model": chosen, "input": list(wish.text), **project.settings.get("speed", {})}

@@ -100,6 +100,7 @@ class CorpusReader:
         self._unit_bytes, self._record_bytes = unit_bytes, record_bytes or unit_bytes
         self._small = (small_units, small_unit_bytes)
         self._on_bad_row = on_bad_row
+        self._first_bad_row: BadRow | None = None
         self._archives: list[zipfile.ZipFile] = []
         self._sources: list[Source] | None = None
         self.meter = Meter()
@@ -144,6 +145,11 @@ class CorpusReader:
         files = [Path(item) for item in self._inputs]
         if all(path.is_file() and path.stat().st_size == 0 for path in files):
             return CorpusError(f"{shown} is empty", "Give a file with text")
+        if self._first_bad_row is not None:
+            return CorpusError(
+                f"no row of {shown} can be used, the first bad one is {self._first_bad_row}",
+                "Mend these rows, or give another --text-field",
+            )
         return CorpusError(f"there is no text in {shown}: only empty records or white space", f"Give files with text: {READABLE}")
 
     def _open_archive(self, path: Path) -> zipfile.ZipFile:
@@ -181,6 +187,7 @@ class CorpusReader:
             if self._on_bad_row is None:
                 raise CorpusError(str(row), "Mend or remove that row")
             self.rows += 1
+            self._first_bad_row = self._first_bad_row or row
             self._on_bad_row(row)
 
         if source.kind == "hub":
@@ -207,11 +214,11 @@ class CorpusReader:
             yield from parquet_rows(stream, field, bad, self._consume_share(source))
 
     def _read_corpus(self, source: Source) -> Iterator[Document]:
-        from lep_core.corpus.preview import load_summary, stored_documents
+        from lep_core.corpus.preview import has_heldout, stored_documents
 
         assert source.path is not None
         with readable(source.label):
-            is_split = load_summary(source.path.parent)["splits"]["heldout"]["documents"] > 0
+            is_split = has_heldout(source.path.parent)
             for name, line, split, text in stored_documents(source.path, self._consume_share(source)):
                 if self._split in ("all", split):
                     yield Document(text, name, line, split if is_split else None)

@@ -31,6 +31,14 @@ def load_summary(folder: Path | str) -> dict[str, Any]:
     return summary
 
 
+def has_heldout(folder: Path | str) -> bool:
+    """Whether a corpus keeps documents apart for measuring."""
+    try:
+        return load_summary(folder)["splits"]["heldout"]["documents"] > 0
+    except (KeyError, TypeError) as error:
+        raise CorpusError(f"{Path(folder) / CORPUS_SUMMARY} holds no summary of a corpus", "Add the corpus again") from error
+
+
 def preview(
     folder: Path | str, offset: int = 0, count: int = 20, split: str = "all", *, maximum_characters: int | None = None
 ) -> list[dict[str, Any]]:

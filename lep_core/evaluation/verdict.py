@@ -90,7 +90,9 @@ def _text(results: Sequence[Mapping[str, Any]], model: str, original: str, contr
     statements = []
     if value is not None and reference is not None:
         better = value < reference
-        statements.append(Statement("text_better" if better else "text_worse", {"model": model, "value": value, "original": reference}, better))
+        statements.append(
+            Statement("text_better" if better else "text_worse", {"model": model, "value": value, "original": reference}, better)
+        )
     if value is not None and untrained is not None:
         helped = value < untrained
         values = {"model": model, "value": value, "control": untrained, "gain": untrained - value}

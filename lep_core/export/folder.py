@@ -16,13 +16,16 @@ from typing import Any
 from lep_core import files
 from lep_core.config import ExportConfig
 from lep_core.errors import ModelError, TokenizerError
-from lep_core.export.lineage import read_lineage
+from lep_core.export.lineage import Lineage, read_lineage
 from lep_core.export.model_card import model_card
 from lep_core.models import inspect_model, load_tokenizer
 from lep_core.models.folder import INDEX_NAME, SINGLE_NAME, ModelFolder
 from lep_core.models.proof import ids_equal, prove_copy
 from lep_core.models.writing import link_or_copy, write_small_files
 from lep_core.progress import SILENT, Reporter
+
+# Name of the result folder in every run directory.
+RUN_OUTPUT = "output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,8 @@ def export_model(config: ExportConfig, output: Path, reporter: Reporter = SILENT
     with files.translated_errors(output):
         write_small_files(source, output, config_changes=portable_fields(source.config))
         linked = _link_weights(source, output)
-        title = Path(config.output).resolve().name or source.path.name
-        (output / "README.md").write_text(model_card(source, read_lineage(source.path), title=title), encoding="utf-8")
+        lineage = read_lineage(source.path)
+        (output / "README.md").write_text(model_card(source, lineage, title=_title(config, lineage)), encoding="utf-8")
     reporter.stage("checking the written model")
     proof = prove_copy(source, output)
     if proof.logits_equal is False:
@@ -93,6 +96,13 @@ def portable_fields(config: dict[str, Any]) -> dict[str, Any]:
     if "dtype" in config and "torch_dtype" not in config:
         fields["torch_dtype"] = config["dtype"]
     return fields
+
+
+def _title(config: ExportConfig, lineage: Lineage) -> str:
+    """The output folder's name; a run's folder is always called "output", there the model that was adapted gives the name."""
+    name = Path(config.output).resolve().name
+    origin = lineage.sources.get("instruct") or lineage.sources.get("base")
+    return f"{origin.split('/')[-1]}-adapted" if name == RUN_OUTPUT and origin else name
 
 
 def _link_weights(source: ModelFolder, output: Path) -> int:

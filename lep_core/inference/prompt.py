@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -177,7 +177,7 @@ class _TemplateTimeout(Exception):
 
 
 @contextmanager
-def _limited(seconds: float, extra_bytes: int) -> Iterator[None]:
+def _limited(seconds: float, extra_bytes: int) -> Generator[None, None, None]:
     """Limit the processor time and the memory of the block; does nothing outside the main thread or where signals have no timers.
 
     Processor time, so that a busy machine does not make an honest template fail.

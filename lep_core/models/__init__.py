@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lep_core.models.devices import choose_device, choose_precision, choose_threads
     from lep_core.models.folder import ModelFolder, inspect_model, resolve
+    from lep_core.models.siblings import SiblingReport, check_same_shape, check_siblings
     from lep_core.models.weights import (
-        SiblingReport,
         check_finite,
-        check_same_shape,
-        check_siblings,
         frozen_sha256,
         frozen_sha256_of_module,
         load_embeddings,
@@ -53,6 +51,7 @@ __all__ = [
 _HOMES = {
     "devices": ("choose_device", "choose_precision", "choose_threads"),
     "folder": ("ModelFolder", "inspect_model", "resolve"),
+    "siblings": ("SiblingReport", "check_same_shape", "check_siblings"),
     "writing": ("EmbeddingPair", "WriteReport", "write_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

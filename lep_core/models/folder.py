@@ -105,7 +105,7 @@ class ModelFolder:
 
 def resolve(source: str | Path) -> Path:
     """The folder of a model: `source` itself, or the snapshot of a hub id (downloaded unless HF_HUB_OFFLINE is set)."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         return path
     if path.is_file():
@@ -154,7 +154,9 @@ def inspect_model(source: str | Path) -> ModelFolder:
             f"config.json of {path} says vocab_size {stated} and the embedding has {rows} rows", "Mend vocab_size or the weights"
         )
     generation = read_json_object(path / "generation_config.json") if (path / "generation_config.json").is_file() else None
-    ids = {key: (generation or {}).get(key, config.get(key)) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    ids = {
+        key: _token_ids(path, key, (generation or {}).get(key, config.get(key))) for key in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
     return ModelFolder(
         path=path,
         config=config,
@@ -285,6 +287,14 @@ def _architecture(path: Path, config: Mapping[str, Any]) -> str:
     if config.get("quantization_config"):
         raise ModelError(f"{path} is quantized", "Give the weights in float32, float16 or bfloat16")
     return name
+
+
+def _token_ids(path: Path, key: str, value: Any) -> Any:
+    """An id, a list of ids or None, as config.json or generation_config.json gives it."""
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(number) is int for number in listed):
+        raise ModelError(f"{path} says {key} = {value!r}, which is no token id", "Mend config.json or generation_config.json")
+    return value
 
 
 def _positive(path: Path, config: Mapping[str, Any], key: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lep_core.errors import ModelError
 from lep_core.models.folder import ModelFolder, inspect_model
 from lep_core.models.weights import load_model
 from lep_core.models.writing import EmbeddingPair
@@ -81,7 +82,7 @@ def prove_written(output: Path, *, body: ModelFolder, embeddings: EmbeddingPair)
     model.get_input_embeddings().weight = torch.nn.Parameter(embeddings.input_VD.float())
     head_VD = embeddings.input_VD if embeddings.output_VD is None else embeddings.output_VD
     model.get_output_embeddings().weight = torch.nn.Parameter(head_VD.float())
-    expected = probe_logits(model, tokens)
+    expected = _sound(probe_logits(model, tokens), body)
     del model
     return _compare(expected, probe_logits(load_model(output), tokens))
 
@@ -91,7 +92,7 @@ def prove_copy(source: ModelFolder, output: Path) -> LogitsProof:
     if not is_small(source):
         return NOT_MADE
     tokens = source.tokenizer_size or source.vocab_size
-    expected = probe_logits(load_model(source.path), tokens)
+    expected = _sound(probe_logits(load_model(source.path), tokens), source)
     return _compare(expected, probe_logits(load_model(output), tokens))
 
 
@@ -107,6 +108,12 @@ def ids_equal(folder: Path) -> bool:
         for text in PROBE_TEXTS
         for special in (True, False)
     )
+
+
+def _sound(logits: Tensor, folder: ModelFolder) -> Tensor:
+    if not torch.isfinite(logits).all():
+        raise ModelError(f"{folder.path} computes NaN or infinite logits", "Give a model with sound weights")
+    return logits
 
 
 def _compare(expected: Tensor, found: Tensor) -> LogitsProof:

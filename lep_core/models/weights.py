@@ -1,4 +1,4 @@
-"""Weights and tokenizers loaded strictly, embeddings taken out, siblings compared, frozen weights hashed.
+"""Weights and tokenizers loaded strictly, embeddings taken out, frozen weights hashed.
 
 V rows (vocabulary, padding included), D hidden.
 """
@@ -6,21 +6,21 @@ V rows (vocabulary, padding included), D hidden.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lep_core.errors import ModelError, SiblingError, TokenizerError
-from lep_core.models.folder import IGNORED, INPUT_NAME, OUTPUT_NAME, ModelFolder, inspect_model, read_vocabulary, resolve
+from lep_core.errors import ModelError, TokenizerError
+from lep_core.models.folder import IGNORED, INPUT_NAME, OUTPUT_NAME, ModelFolder, inspect_model, read_json_object, read_vocabulary, resolve
 from lep_core.models.safetensors_files import begin_tensor_hash, tensors_sha256
 from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+LONGEST_REASON = 300
 HEADER_DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
@@ -29,14 +29,6 @@ HEADER_DTYPES = {
     torch.int64: "I64",
     torch.bool: "BOOL",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiblingReport:
-    """Two models that share architecture, hidden size and token ids; `extra_tokens` are the second one's own."""
-
-    shared_tokens: int
-    extra_tokens: dict[str, int]
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
@@ -49,6 +41,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     """
     path = resolve(source)
     read_vocabulary(path)
+    if (path / "tokenizer_config.json").is_file():
+        read_json_object(path / "tokenizer_config.json")
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -69,6 +63,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
 def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32") -> PreTrainedModel:
     """The whole model in `dtype` on `device`, in evaluation mode; any missing, unexpected or mismatched tensor is refused."""
     folder = inspect_model(source)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -80,10 +75,9 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder.path), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=wanted, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"transformers cannot load {folder.path} ({type(error).__name__}: {error})", "Check config.json and the weights"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        raise ModelError(f"transformers cannot load {folder.path} ({reason})", "Check config.json and the weights") from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -121,46 +115,6 @@ def check_finite(matrix_VD: Tensor, name: str, *, block_rows: int = 8192) -> Non
             raise ModelError(
                 f"{name} holds NaN or infinity, first in row {row}", "Give sound weights; a training run with such a loss cannot be used"
             )
-
-
-def check_siblings(base: ModelFolder, instruct: ModelFolder) -> SiblingReport:
-    """Check that embeddings can move from `base` to `instruct`.
-
-    Raises:
-        SiblingError: other architecture, shape or tie, or a token that has another id.
-    """
-    check_same_shape(base, instruct, "base", "instruct")
-    base_ids, instruct_ids = (read_vocabulary(folder.path)[0] for folder in (base, instruct))
-    hint = "Give the instruct model that was made from this base model"
-    for token, number in base_ids.items():
-        other = instruct_ids.get(token)
-        if other is None:
-            raise SiblingError(f"the base model's token {token!r} ({number}) is missing in the instruct model's tokenizer", hint)
-        if other != number:
-            raise SiblingError(f"the token {token!r} has id {number} in the base and {other} in the instruct model", hint)
-    extra = {token: number for token, number in instruct_ids.items() if token not in base_ids}
-    added = read_vocabulary(instruct.path)[1]
-    ordinary = [token for token in extra if token not in added]
-    if ordinary:
-        raise SiblingError(f"the instruct model has {len(ordinary)} ordinary tokens more than the base, for example {ordinary[0]!r}", hint)
-    return SiblingReport(shared_tokens=len(base_ids), extra_tokens=extra)
-
-
-def check_same_shape(first: ModelFolder, second: ModelFolder, first_role: str, second_role: str) -> None:
-    """Raise SiblingError unless both models have the same architecture, hidden size, depth and tie."""
-    facts = {"architecture": "architecture", "hidden_size": "hidden size", "layers": "number of layers"}
-    for name, words in facts.items():
-        one, other = getattr(first, name), getattr(second, name)
-        if one != other:
-            raise SiblingError(
-                f"the {words} of {first_role} and {second_role} differ: {one} and {other}", "Give two models of one family and size"
-            )
-    if first.tied != second.tied:
-        tied, untied = (first_role, second_role) if first.tied else (second_role, first_role)
-        raise SiblingError(
-            f"the {tied} model has one matrix for embedding and head (tied), the {untied} model has two",
-            "Give models that are both tied or both untied: one matrix cannot be carried over to two",
-        )
 
 
 def frozen_sha256(source: ModelFolder | str | Path) -> str:

@@ -18,7 +18,7 @@ from lep_core.errors import TokenizerError
 
 
 @contextmanager
-def rust_errors(what: str) -> Generator[None]:
+def rust_errors(what: str) -> Generator[None, None, None]:
     """Turn an error or a panic of the tokenizers library into a `TokenizerError` that begins with `what`."""
     try:
         yield

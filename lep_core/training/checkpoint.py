@@ -29,6 +29,7 @@ from lep_core.files import (
     PARTIAL_PREFIX,
     atomic_folder,
     check_free_space,
+    make_folder,
     manifest_of,
     matches_manifest,
     read_json,
@@ -126,7 +127,7 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         OutputError: a fresh training would mix its checkpoints with those of an earlier one.
     """
     with translated_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def train(
     """
     began = time.monotonic()
     folder = inspect_model(config.model)
-    _check_block_size(config, folder)
+    check_block_size(config.block_size, folder)
     threads = choose_threads(config.threads, folder.parameters)
     prepare_folder(checkpoints, resume=config.resume, overwrite=config.overwrite)
     with _torch_threads(threads), _scratch_folder(checkpoints) as scratch:
@@ -211,7 +211,9 @@ def _settings(
 
 def _packed(texts: Texts, what: str, config: TrainConfig, encoder: Encoder, scratch: Path, reporter: Reporter) -> PackedText:
     reporter.stage(f"packing the {what}")
-    packed = pack(texts(), encoder, scratch / f"{what.replace(' ', '-')}.tokens", block_size=config.block_size, reporter=reporter)
+    packed = pack(
+        texts(), encoder, scratch / f"{what.replace(' ', '-')}.tokens", block_size=config.block_size, what=what, reporter=reporter
+    )
     if packed is None:
         raise KeyboardInterrupt("stopped before the first step")
     reporter.message(
@@ -241,11 +243,12 @@ def _frozen_rows(config: TrainConfig, folder: ModelFolder, tokenizer: PreTrained
     return torch.from_numpy(~is_new_V)
 
 
-def _check_block_size(config: TrainConfig, folder: ModelFolder) -> None:
+def check_block_size(block_size: int, folder: ModelFolder) -> None:
+    """Raise `ConfigError` when the model cannot read sequences of that many tokens."""
     most = folder.config.get("max_position_embeddings")
-    if isinstance(most, int) and config.block_size > most:
+    if isinstance(most, int) and block_size > most:
         raise ConfigError(
-            "block_size", f"--block-size is {config.block_size}, the model reads at most {most} tokens", f"Give --block-size {most} or less"
+            "block_size", f"--block-size is {block_size}, the model reads at most {most} tokens", f"Give --block-size {most} or less"
         )
 
 
@@ -259,7 +262,7 @@ def _first(token: int | list[int] | None) -> int | None:
 
 
 @contextmanager
-def _scratch_folder(parent: Path) -> Iterator[Path]:
+def _scratch_folder(parent: Path) -> Generator[Path, None, None]:
     """A folder for the packed text beside the checkpoints; one left by a killed training goes at the next start."""
     scratch = Path(tempfile.mkdtemp(prefix=f"{PARTIAL_PREFIX}text-", dir=parent))
     try:
@@ -269,7 +272,7 @@ def _scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def _torch_threads(threads: int) -> Generator[None, None, None]:
     """Let torch compute on `threads` CPU threads while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -3,7 +3,7 @@
     bits per byte = total negative log-likelihood in nats / ln 2 / UTF-8 bytes of the text
 
 Each document is scored on its own, behind the token that documents begin with (bos, else the eos that ends the one before), so its
-first token counts; a model without either does not score it. Documents longer than a block go on in windows whose first
+first token counts; a model without either scores neither it nor its bytes. Documents longer than a block go on in windows whose first
 token sees no context but one token. The eos behind a document is not part of the text and not scored.
 """
 
@@ -24,7 +24,7 @@ from lep_core.training.packing import Encoder
 
 @dataclass(frozen=True, eq=False)
 class Heldout:
-    """Held-out text as windows of tokens, longest first; `text_bytes` is the UTF-8 length of the text that they spell."""
+    """Held-out text as windows of tokens, longest first; `text_bytes` is the UTF-8 length of the text that is scored."""
 
     windows: list[np.ndarray]
     text_bytes: int
@@ -33,19 +33,21 @@ class Heldout:
 def prepare_heldout(texts: Iterable[str], encoder: Encoder, *, block_size: int, budget_bytes: int) -> Heldout:
     """Encode documents until `budget_bytes` of text are taken; the last one is cut to fit."""
     windows: list[np.ndarray] = []
-    taken = 0
+    taken = unscored = 0
     for text in texts:
         text = _first_bytes(text, budget_bytes - taken)
         if text:
             taken += len(text.encode("utf-8", "surrogatepass"))
             first = encoder.bos if encoder.bos is not None else encoder.eos
             ids = encoder.encode([text])[0]
+            if first is None and ids:
+                unscored += int(encoder.token_bytes_V[ids[0]])
             document = np.array(ids if first is None else [first, *ids], dtype=np.int64)
             windows.extend(document[start : start + block_size + 1] for start in range(0, max(1, len(document) - 1), block_size))
         if taken >= budget_bytes:
             break
     windows = [window for window in windows if len(window) > 1]
-    return Heldout(sorted(windows, key=len, reverse=True), taken if windows else 0)
+    return Heldout(sorted(windows, key=len, reverse=True), taken - unscored if windows else 0)
 
 
 def bits_per_byte(split: SplitModel, heldout: Heldout, *, batch_tokens: int, reporter: Reporter = SILENT) -> float | None:

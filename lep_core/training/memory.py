@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import psutil
@@ -32,7 +32,7 @@ def _activation_bytes_per_token(folder: ModelFolder, dtype: torch.dtype) -> int:
 
 
 @contextmanager
-def advice_when_out_of_memory(*, micro_batch_size: int | None, block_size: int) -> Iterator[None]:
+def advice_when_out_of_memory(*, micro_batch_size: int | None, block_size: int) -> Generator[None, None, None]:
     """Turn a failed allocation into a `ResourceError` that says what to lower."""
     try:
         yield

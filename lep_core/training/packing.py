@@ -55,7 +55,9 @@ class Encoder:
         self._tokenizer.no_padding()
         bos = tokenizer.bos_token_id
         self.bos = bos if bos is not None and self._tokenizer.encode("a").ids[:1] == [bos] else None
-        self.eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else eos
+        eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else eos
+        # Some configs name an id beyond the vocabulary: no token has it.
+        self.eos = eos if eos is not None and 0 <= eos < rows else None
         self._tokenizer.encode_special_tokens = True
         self.rows = rows
         self.token_bytes_V = np.zeros(rows, dtype=np.int32)
@@ -131,7 +133,9 @@ class PackedText:
         return int(np.minimum(self.starts + self.block_size, len(self.tokens)).sum() - self.starts.sum())
 
 
-def pack(texts: Iterable[str], encoder: Encoder, path: Path, *, block_size: int, reporter: Reporter = SILENT) -> PackedText | None:
+def pack(
+    texts: Iterable[str], encoder: Encoder, path: Path, *, block_size: int, what: str = "text", reporter: Reporter = SILENT
+) -> PackedText | None:
     """Encode `texts` into the file `path` and cut them into blocks; None when the user stopped it.
 
     Raises:
@@ -151,7 +155,7 @@ def pack(texts: Iterable[str], encoder: Encoder, path: Path, *, block_size: int,
             text_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in batch)
             reporter.progress(documents, None, "documents")
     if total < block_size:
-        raise CorpusError(f"the text has {total} tokens, one block needs {block_size}", "Give more text or a smaller --block-size")
+        raise CorpusError(f"the {what} has {total} tokens, one block needs {block_size}", "Give more text or a smaller --block-size")
     tokens = np.memmap(path, dtype=encoder.dtype, mode="r")
     return PackedText(
         tokens=tokens,

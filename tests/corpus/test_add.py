@@ -190,3 +190,10 @@ def test_the_real_novel_is_counted_as_the_data_kit_counts(shared_data: Path, tmp
     assert (report.characters, report.words, report.bytes) == (len(text), len(text.split()), len(text.encode()))
     hashes = {made(tmp_path / f"c{form}", Path(str(path)[:-3] + form)).sha256 for form in ("jsonl", "csv", "parquet")}
     assert len(hashes) == 1
+
+
+def test_a_file_of_nothing_but_bad_rows_says_what_is_wrong_with_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "half \\ud800 of a pair"}\n' * 3, encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"a\.jsonl:1: text holds half of a surrogate pair"):
+        made(tmp_path / "c", path)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lep_core.demo.corpora import write_corpora
 from tests.e2e.conftest import ROOT, App, new_page, start_app
 
 JOB_SECONDS = 900
@@ -31,6 +32,10 @@ class Person:
     def click(self, element: str) -> None:
         self.clicks += 1
         self.page.locator(f"#{element}").click()
+
+    def upload(self, element: str, path: Path) -> None:
+        self.page.locator(f"#{element} input[type=file]").set_input_files(path)
+        shows(self.page, element, re.escape(path.stem))
 
     def picture(self, name: str) -> None:
         self.page.wait_for_timeout(700)
@@ -76,10 +81,14 @@ def test_the_demo_project_is_ready(person):
     person.picture("1-project")
 
 
-def test_a_corpus_is_added_with_two_clicks(person):
+def test_an_uploaded_text_becomes_a_corpus(person, tmp_path):
+    text = write_corpora(tmp_path).russian_corpus.rename(tmp_path / "my-text.txt")
     person.click("next-project")
+    person.upload("corpus-upload", text)
     person.click("corpus-add")
-    person.wait_for("add-corpus")
+    (added,) = person.wait_for("add-corpus")
+    (used,) = json.loads((added / "run.json").read_text())["config"]["input"]
+    assert Path(used).read_bytes() == text.read_bytes()
     person.page.wait_for_selector("#corpus-lengths .js-plotly-plot")
     person.picture("2-corpus")
 
@@ -170,6 +179,18 @@ def test_the_page_speaks_russian_in_the_dark(person, chromium, app):
     page.context.close()
 
 
+def test_a_bad_upload_ends_in_one_sentence_and_loses_nothing(person, tmp_path):
+    before = person.states()
+    empty = tmp_path / "empty.txt"
+    empty.write_bytes(b"")
+    person.page.locator("#steps [role=tab]").nth(1).click()
+    person.upload("corpus-upload", empty)
+    person.page.locator("#corpus-add").click()
+    shows(person.page, "job-status", "failed")
+    shows(person.page, "job-error", "empty.txt")
+    assert {run: state for run, state in person.states().items() if run in before} == before
+
+
 def test_the_app_ends_on_request_and_finds_its_runs_again(person, chromium, app):
     before = person.states()
     assert app.stop() < 10
@@ -177,7 +198,7 @@ def test_the_app_ends_on_request_and_finds_its_runs_again(person, chromium, app)
     again = start_app(app.workspace, app.log)
     try:
         page = new_page(chromium, again)
-        shows(page, "job-status", "done")
+        shows(page, "job-status", "failed")
         assert person.states() == before
     finally:
         again.stop()

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from lep_core.config import ExportConfig
-from lep_core.errors import LepError, OutputError
+from lep_core.errors import LepError, ModelError, OutputError
 from lep_core.export.folder import ExportReport, export_model, portable_fields
 from lep_core.models import frozen_sha256, load_model
 from lep_core.models.proof import logits_sha256
-from tests.factories import edit_json, load_weights
+from tests.factories import edit_json, load_weights, save_weights
 
 Tiny = Callable[..., Path]
 
@@ -143,3 +143,12 @@ def test_export_into_the_model_itself_is_refused(tiny: Tiny) -> None:
 
 def write_report(folder: Path, verb: str, config: dict, report: dict) -> None:
     (folder / "report.json").write_text(json.dumps({"verb": verb, "version": "0", "config": config, "report": report}))
+
+
+def test_a_model_that_computes_nan_is_not_exported(tiny: Tiny, tmp_path: Path) -> None:
+    model = tiny()
+    weights = load_weights(model)
+    weights["model.norm.weight"][0] = torch.nan
+    save_weights(model, weights)
+    with pytest.raises(ModelError, match="computes NaN or infinite logits"):
+        run(model, tmp_path / "out")

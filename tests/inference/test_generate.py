@@ -188,13 +188,6 @@ def test_generate_reports_an_answer_for_each_model(folders):
         assert key in report["answers"][0]
 
 
-def test_names_are_as_short_as_can_be_and_distinct(tmp_path):
-    folders = [tmp_path / part for part in ("a/output", "b/output", "original")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    assert distinct_names([*map(str, folders), str(folders[2])]) == ["a/output", "b/output", "original", "original (2)"]
-
-
 @pytest.mark.parametrize("name", ["mistral-7b-v0.1", "gpt-neox-20b"])
 def test_real_tokenizers_decode_to_the_same_text_token_by_token(shared_data, name):
     from lep_core import models

@@ -87,3 +87,12 @@ def test_a_text_shorter_than_a_block_is_refused_with_both_numbers(tmp_path):
         pack(["short"], encoder, tmp_path / "t", block_size=512)
     with pytest.raises(CorpusError, match="has 0 tokens"):
         pack(["", ""], encoder, tmp_path / "t", block_size=8)
+
+
+def test_an_eos_id_beyond_the_vocabulary_is_no_token(tmp_path):
+    tokenizer = load_tokenizer(tiny_tokenizer(tmp_path / "tokenizer"))
+    tokenizer.eos_token = None
+    encoder = Encoder(tokenizer, rows=len(tokenizer), eos=len(tokenizer) + 5)
+    assert encoder.eos is None
+    packed = pack(DOCUMENTS, encoder, tmp_path / "t", block_size=64)
+    assert packed.tokens.max() < len(tokenizer)

@@ -13,6 +13,7 @@ Every stage's folder appears in one step when it is whole, so an interrupted run
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from typing import Any
 
 from lep_core import config as configs
 from lep_core import pipeline
-from lep_core.config import Config
+from lep_core.config import Config, flag
 from lep_core.errors import OutputError
 from lep_core.evaluation.verdict import verdict
-from lep_core.files import check_apart, clear_output, read_json, write_json
+from lep_core.files import check_apart, clear_output, clear_partials, read_json, write_json
 from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
@@ -99,7 +100,10 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     config = config.replace(base=str(resolve(config.base)), instruct=str(resolve(config.instruct)))
     config = config.replace(method=tuple(dict.fromkeys(config.method)))
     _refuse_early(config, output)
-    if not config.resume:
+    if config.resume:
+        _refuse_other_settings(config, output)
+        clear_partials(output)
+    else:
         clear_output(output, overwrite=config.overwrite)
     stages = _Stages(config, output, reporter)
     for step in (_prepare, _train, _propagate, _measure):
@@ -145,6 +149,29 @@ def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
         read_items(config.items)
 
 
+def _refuse_other_settings(config: configs.AdaptConfig, output: Path) -> None:
+    """Stages of one result are made with one set of settings, also those that had not begun when it was interrupted."""
+    record = _record(output / pipeline.REPORT_FILE)
+    if record is None or record["verb"] != "adapt":
+        return
+    for name, value in config.to_mapping().items():
+        before = record["config"].get(name, value)
+        if name not in INCIDENTAL_SETTINGS and before != value:
+            raise OutputError(
+                f"{output} was begun with other settings: {flag(name)} was {json.dumps(before)}, now it is {json.dumps(value)}",
+                "Resume with the same settings, or choose another --output",
+            )
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a report.json holds; None when there is none, or a damaged one: its stage is then made again."""
+    try:
+        record = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.keys() >= {"verb", "config", "report"} else None
+
+
 class _Stages:
     """Runs verbs into the subfolders of the output, and keeps those that an interrupted run has finished."""
 
@@ -180,13 +207,13 @@ class _Stages:
 
     def _found(self, folder: str, verb: str, config: Config) -> dict[str, Any] | None:
         path = self.output / folder / pipeline.REPORT_FILE
-        if not (self.config.resume and path.is_file()):
+        record = _record(path) if self.config.resume else None
+        if record is None or record["report"].get("stopped"):
             return None
-        record = read_json(path)
         ignored = dict.fromkeys(INCIDENTAL_SETTINGS)
         if record["verb"] != verb or {**record["config"], **ignored} != {**config.to_mapping(), **ignored}:
             raise OutputError(f"{path.parent} was made with other settings", "Resume with the same settings, or choose another --output")
-        return None if record["report"].get("stopped") else record["report"]
+        return record["report"]
 
 
 def _prepare(stages: _Stages) -> None:

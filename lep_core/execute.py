@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 from lep_core import pipeline
-from lep_core.errors import ConfigError, JobError, LepError, ResourceError
+from lep_core.errors import ConfigError, InputError, JobError, LepError, ResourceError
 from lep_core.files import write_json
 from lep_core.runs.metrics import MetricsWriter, json_safe
 from lep_core.runs.process import HEARTBEAT_SECONDS, this_process
@@ -215,6 +215,8 @@ def explained(error: BaseException) -> LepError | None:
     text = str(error)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left on device" in text:
         return ResourceError("the disk is full", "Free some space, then start or resume the run")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return InputError("a path is longer than the file system allows", "Give a shorter path")
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     out_of_memory = out_of_memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     out_of_memory = out_of_memory or (

@@ -83,8 +83,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        # Missing although its parents were just made: file systems such as /proc take no new folders.
-        raise OutputError(f"{path.parent} is no folder that can be written to ({error.strerror})", "Choose another place") from error
+        # "Missing" although its parents were just made: file systems such as /proc take no new folders.
+        place = next(item for item in (path, *path.absolute().parents) if os.path.lexists(item))
+        raise OutputError(f"{place} is no folder that can be written to ({error.strerror})", "Choose another place") from error
 
 
 def check_output(final: Path, *, overwrite: bool = False) -> None:
@@ -112,6 +113,15 @@ def clear_output(final: Path, *, overwrite: bool = False) -> None:
         if final.is_dir():
             shutil.rmtree(final)
         make_folder(final)
+
+
+def clear_partials(folder: Path) -> None:
+    """Delete what killed writers left in a folder that has one owner."""
+    for partial in Path(folder).glob(f"{PARTIAL_PREFIX}*"):
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def check_apart(output: Path, *inputs: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lep_core import config as configs
 from lep_core.config import Config
 from lep_core.errors import CorpusError
-from lep_core.files import atomic_folder, check_apart, write_json
+from lep_core.files import atomic_folder, check_apart, read_json, write_json
 from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
@@ -147,7 +147,7 @@ def train(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
             reporter=reporter,
         )
 
-    return _into_folder("train", config, inputs, run)
+    return _into_folder("train", config, inputs, run, replace=config.resume and _was_stopped(output, "train"))
 
 
 def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> Report:
@@ -290,15 +290,26 @@ def _heldout_digests(config: configs.TrainConfig) -> set[bytes]:
     return held
 
 
+def _was_stopped(output: Path, verb: str) -> bool:
+    """Whether the folder holds what a stopped run of the verb had finished; going on replaces it."""
+    try:
+        record = read_json(output / REPORT_FILE)
+        return record["verb"] == verb and record["report"]["stopped"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _existing(inputs: Iterable[str]) -> list[Path]:
     """Those of the inputs that are paths here (and not hub ids)."""
     return [Path(item) for item in inputs if Path(item).exists()]
 
 
-def _into_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True) -> Report:
+def _into_folder(
+    verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True, replace: bool = False
+) -> Report:
     output = Path(config.output)
     check_apart(output, *_existing(inputs))
-    with atomic_folder(output, overwrite=config.overwrite) as folder:
+    with atomic_folder(output, overwrite=config.overwrite or replace) as folder:
         report = run(folder)
         if report_file:
             write_json(folder / REPORT_FILE, report_record(verb, config, report))

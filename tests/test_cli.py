@@ -258,6 +258,12 @@ def test_prepare_only_refuses_an_output_and_slurm_prints_a_script(seen, tmp_path
     assert Path(json.loads(capsys.readouterr().out)["run"]).is_dir()
 
 
+@pytest.mark.parametrize("command", [["execute"], ["resume"], ["stop"], ["runs", "--workspace"]])
+def test_a_path_too_long_for_the_file_system_is_a_sentence(capsys, command):
+    assert cli.main([*command, "x" * 5000]) == 2
+    assert capsys.readouterr().err == "error: a path is longer than the file system allows. Give a shorter path\n"
+
+
 def test_a_stopped_run_is_resumed_here(seen, tmp_path, capsys):
     place = ["--workspace", str(tmp_path / "ws")]
     cli.main([*TRAIN[:-2], "--prepare-only", *place])

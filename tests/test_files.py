@@ -61,6 +61,21 @@ def test_overwrite_never_deletes_a_folder_that_is_no_result(tmp_path):
         check_output(tmp_path, overwrite=True)
 
 
+@pytest.mark.parametrize("file", ["project/config.json", "result/report.json", "config.json"])
+def test_overwrite_never_deletes_a_home_folder_for_the_results_or_settings_in_it(tmp_path, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text('{"theme": "dark"}')
+    with pytest.raises(OutputError, match="something else"):
+        check_output(tmp_path, overwrite=True)
+
+
+def test_a_model_folder_may_be_overwritten_and_leftovers_of_a_killed_writer_are_not_in_the_way(tmp_path):
+    (tmp_path / ".partial-x-1").mkdir()
+    check_output(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    check_output(tmp_path, overwrite=True)
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="not a folder"):

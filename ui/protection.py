@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from ui.i18n import language_of
 
 LANGUAGE_COOKIE = "lep_language"
+HEALTH_PATH = "/health"
 LOGIN_TRIES = 10
 LOGIN_WINDOW_SECONDS = 60.0
 
@@ -84,12 +85,12 @@ def _known_hosts_only(app: App, hosts: set[str]) -> App:
 
 
 def _with_login(app: App, user: str, password: str) -> App:
-    """HTTP Basic login on every path; whoever guesses wrong ten times in a minute must wait."""
+    """HTTP Basic login on every path but the one that only says "ok"; whoever guesses wrong ten times in a minute must wait."""
     expected = f"{user}:{password}".encode()
     wrong: dict[str, deque[float]] = {}
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or scope["path"] == HEALTH_PATH:
             await app(scope, receive, send)
             return
         address = (scope.get("client") or ("unknown", 0))[0]

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from lep_core.errors import LepError, OutputError
 from lep_core.files import translated_errors
+from ui import quick_import
 from ui.i18n import LANGUAGES
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -87,7 +88,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _quiet_environment(workspace: Path) -> None:
-    """Settings that must be there before Gradio is imported: no calls to the outside, uploads on the workspace's volume."""
+    """What must be there before Gradio is imported: no calls to the outside, uploads on the workspace's volume, a quick import."""
     uploads = workspace / ".uploads"
     with translated_errors(workspace):
         uploads.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,7 @@ def _quiet_environment(workspace: Path) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_SHARE"] = "False"
+    quick_import.install()
 
 
 def build_server(workspace: Path, *, host: str, language: str | None = None, login: tuple[str, str] | None = None) -> Any:
@@ -131,9 +133,14 @@ def build_server(workspace: Path, *, host: str, language: str | None = None, log
 def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
     """One app that hands each request to the page of its language and starts and stops all of them."""
     from starlette.applications import Starlette
-    from starlette.routing import Mount
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
 
-    from ui.protection import choose_language
+    from ui.protection import HEALTH_PATH, choose_language
+
+    async def health(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> Any:
@@ -143,7 +150,7 @@ def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
             yield
         backend.close()
 
-    return Starlette(routes=[Mount("/", app=cast(Any, choose_language(pages)))], lifespan=lifespan)
+    return Starlette(routes=[Route(HEALTH_PATH, health), Mount("/", app=cast(Any, choose_language(pages)))], lifespan=lifespan)
 
 
 def _allowed_hosts(host: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from typing import Any
 from lep_core import pipeline
 from lep_core.config import Config, field_type, is_repeatable
 from lep_core.errors import ConfigError, InputError, JobError
-from lep_core.files import PARTIAL_PREFIX, atomic_folder, translated_errors, write_json
+from lep_core.files import PARTIAL_PREFIX, atomic_folder, make_folder, translated_errors, write_json
 from lep_core.runs.lock import FileLock, LockHeld
 from lep_core.runs.run import RUN_FILE, Run, read_json_if_whole
 
@@ -76,7 +76,7 @@ class Workspace:
         self.path = Path(path).absolute()
         if create:
             with translated_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path)
                 with tempfile.NamedTemporaryFile(prefix=PARTIAL_PREFIX, dir=self.path):
                     pass
         elif not self.path.is_dir():

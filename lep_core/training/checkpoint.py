@@ -26,9 +26,9 @@ from torch import Tensor
 
 from lep_core.errors import OutputError, TrainingError
 from lep_core.files import (
-    PARTIAL_PREFIX,
     atomic_folder,
     check_free_space,
+    clear_partials,
     make_folder,
     manifest_of,
     matches_manifest,
@@ -128,11 +128,7 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """
     with translated_errors(folder):
         make_folder(folder)
-        for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+        clear_partials(folder)
         earlier = checkpoint_folders(folder)
         if earlier and not resume:
             if not overwrite:

@@ -62,6 +62,13 @@ def test_the_hash_depends_on_texts_only(tmp_path: Path) -> None:
     assert first.sha256 == "5deb01bdb369a0a497678215137ca8259959ac6f3bfdfa45541cc1161485e7a1"
 
 
+def test_what_a_corpus_held_out_stays_so_when_it_is_added_again(tmp_path: Path) -> None:
+    made(tmp_path / "c", write_jsonl(tmp_path / "a.jsonl", TEXTS), heldout_share=0.3)
+    made(tmp_path / "again", tmp_path / "c", heldout_share=0.02)
+    before, after = ({item.text for item in read_documents([str(tmp_path / name)], split="heldout")} for name in ("c", "again"))
+    assert before == after
+
+
 def test_duplicates_may_be_kept_and_fall_on_one_side(tmp_path: Path) -> None:
     report = made(tmp_path / "c", write_jsonl(tmp_path / "a.jsonl", TEXTS * 2), keep_duplicates=True, heldout_share=0.2)
     assert (report.documents, report.duplicates_exact) == (800, 400)

@@ -162,8 +162,9 @@ def test_a_read_only_workspace_is_refused_at_once(tmp_path):
 
 def test_a_workspace_on_an_impossible_path_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        Workspace(tmp_path / "file" / "workspace")
+    for place in (tmp_path / "file", tmp_path / "file" / "workspace"):
+        with pytest.raises(OutputError, match="file is no folder"):
+            Workspace(place)
     with pytest.raises(InputError):
         Workspace(tmp_path / "absent", create=False)
 

@@ -297,3 +297,17 @@ def test_a_held_out_score_equals_that_of_transformers(tiny, run):
         nats += float(reference(ids, labels=ids).loss.detach()) * (ids.shape[1] - 1)
     assert report.bits_per_byte_before == pytest.approx(nats / math.log(2) / sum(len(text.encode()) for text in SENTENCES[:3]), rel=1e-5)
     assert report.heldout_bytes == sum(len(text.encode()) for text in SENTENCES[:3])
+
+
+def test_without_bos_and_eos_the_first_token_of_a_document_and_its_bytes_are_left_out(tiny):
+    from lep_core.models import load_tokenizer
+    from lep_core.training.measure import prepare_heldout
+    from lep_core.training.packing import Encoder
+
+    model = tiny()
+    edit_json(model / "tokenizer.json", post_processor=None)
+    edit_json(model / "tokenizer_config.json", bos_token=None, eos_token=None)
+    encoder = Encoder(load_tokenizer(model), rows=400, eos=None)
+    heldout = prepare_heldout(SENTENCES[6:8], encoder, block_size=256, budget_bytes=10_000)
+    firsts = [encoder.encode([text])[0][0] for text in SENTENCES[6:8]]
+    assert heldout.text_bytes == sum(len(text.encode()) for text in SENTENCES[6:8]) - encoder.token_bytes_V[firsts].sum()

@@ -101,15 +101,16 @@ def _text(results: Sequence[Mapping[str, Any]], model: str, original: str, contr
 
 
 def _skill(task: str, results: Sequence[Mapping[str, Any]], model: str, original: str, control: str | None) -> Statement | None:
-    value, reference = _value(results, model, task), _value(results, original, task)
-    if value is None or reference is None:
+    row, reference = _row(results, model, task), _row(results, original, task)
+    if row is None or reference is None:
         return None
-    n = next(row["n"] for row in results if row["model"] == model and row["task"] == task)
-    values = {"model": model, "language": task.removeprefix(INSTRUCT), "value": value, "original": reference, "n": n}
-    if value < reference - TOLERANCE:
+    language = task.removeprefix(INSTRUCT)
+    values = {"model": model, "language": language, "value": row["value"], "original": reference["value"], "n": row["n"]}
+    # Losses are called early, gains only when the intervals are apart.
+    if row["value"] < reference["value"] - TOLERANCE:
         untrained = _value(results, control, task)
         return Statement("skill_suffers", {**values, "control": float("nan") if untrained is None else untrained}, False)
-    return Statement("skill_better" if value > reference + TOLERANCE else "skill_kept", values, True)
+    return Statement("skill_better" if row["low"] > reference["high"] else "skill_kept", values, True)
 
 
 def _speed(speed: Sequence[Mapping[str, Any]], model: str, original: str) -> list[Statement]:
@@ -126,4 +127,9 @@ def _tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _value(results: Sequence[Mapping[str, Any]], model: str | None, task: str) -> float | None:
-    return next((row["value"] for row in results if row["model"] == model and row["task"] == task), None)
+    row = _row(results, model, task)
+    return None if row is None else row["value"]
+
+
+def _row(results: Sequence[Mapping[str, Any]], model: str | None, task: str) -> Mapping[str, Any] | None:
+    return next((row for row in results if row["model"] == model and row["task"] == task), None)

@@ -103,7 +103,8 @@ def edited_tokenizer_config(folder: Path, tokenizer: Mapping[str, Any], new_ids:
         token = _text(config.get(key))
         if token is not None and token not in new_ids:
             raise TokenizerError(
-                f"the {key} {token!r} of {folder} is not in the new tokenizer", "Build the tokenizer from this model's own tokenizer"
+                f"the {key} {token!r} in tokenizer_config.json of {folder} is no token of its new tokenizer",
+                "Mend tokenizer_config.json, or build the tokenizer from this model's own tokenizer",
             )
     for key in TOKEN_LISTS:
         if isinstance(config.get(key), list):
@@ -111,6 +112,11 @@ def edited_tokenizer_config(folder: Path, tokenizer: Mapping[str, Any], new_ids:
     added = sorted(tokenizer.get("added_tokens") or [], key=lambda item: item["id"])
     config["added_tokens_decoder"] = {str(item["id"]): {key: item.get(key, False) for key in ADDED_TOKEN_KEYS} for item in added}
     return config
+
+
+def check_named_tokens(folder: Path) -> None:
+    """Say before a long stage what `edited_tokenizer_config` would say when its result is written with the same tokenizer."""
+    edited_tokenizer_config(folder, read_json_object(folder / "tokenizer.json"), read_vocabulary(folder)[0])
 
 
 def effective_tokenizer(folder: Path) -> dict[str, Any]:

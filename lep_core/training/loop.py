@@ -34,6 +34,7 @@ from lep_core.models import (
     inspect_model,
     load_tokenizer,
 )
+from lep_core.models.metadata import check_named_tokens
 from lep_core.progress import SILENT, Reporter
 from lep_core.training.checkpoint import check_same_training, latest_sound_checkpoint, load_tensors, prepare_folder
 from lep_core.training.freeze import SplitModel, load_split
@@ -105,6 +106,7 @@ def _prepare(
 ) -> Session:
     """Pack the text, load the model, and take over a checkpoint when resuming. The text comes first: its faults show before a long load."""
     tokenizer = load_tokenizer(folder.path)
+    check_named_tokens(folder.path)
     encoder = Encoder(tokenizer, rows=folder.vocab_size, eos=_first(folder.eos_token_id))
     text = _packed(sources.texts, "text", config, encoder, scratch, reporter)
     replay = _packed(sources.replay, "replay text", config, encoder, scratch, reporter) if sources.replay and config.replay_share else None

@@ -52,6 +52,12 @@ def test_kept_skills_bring_no_advice():
     assert "what_helps" not in said
 
 
+def test_a_gain_within_the_intervals_is_not_called_one():
+    original, result = row("old", "instruct/ru", 0.925), row("new", "instruct/ru", 0.975)
+    assert "skill_better" in judge([original, result])
+    assert "skill_kept" in judge([{**original, "high": 0.954}, {**result, "low": 0.943}])
+
+
 def test_speed_is_characters_per_second():
     speed = [{"model": "old", "characters_per_second_ratio": 1.0}, {"model": "new", "characters_per_second_ratio": 1.57}]
     assert judge(speed=speed)["faster"].values["ratio"] == pytest.approx(1.57)

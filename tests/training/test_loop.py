@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from lep_core.config import TrainConfig
-from lep_core.errors import ConfigError, CorpusError, ModelError, ResourceError, TrainingError
+from lep_core.errors import ConfigError, CorpusError, ModelError, ResourceError, TokenizerError, TrainingError
 from lep_core.models import frozen_sha256
 from lep_core.training import state as state_module
 from lep_core.training.checkpoint import TENSORS, checkpoint_folders
@@ -250,6 +250,14 @@ def test_a_changed_corpus_or_setting_is_refused_on_resume(tiny, run, tmp_path):
         run(model, "second", checkpoints=checkpoints, resume=True, texts=[*DOCUMENTS, "more"])
     with pytest.raises(TrainingError, match=r"learning_rate changed since the checkpoint: it was 0.005, now it is 0.1"):
         run(model, "third", checkpoints=checkpoints, resume=True, learning_rate=0.1)
+
+
+def test_a_named_token_that_is_none_is_refused_before_the_training(tiny, run):
+    model, recorder = tiny(), Recorder()
+    edit_json(model / "tokenizer_config.json", eos_token="<|fresh|>")
+    with pytest.raises(TokenizerError, match=r"eos_token '<\|fresh\|>' in tokenizer_config\.json"):
+        run(model, reporter=recorder)
+    assert not recorder.metrics
 
 
 def test_a_block_longer_than_the_model_reads_is_refused_with_both_numbers(tiny, run):

@@ -159,7 +159,7 @@ def status_text(run: Run, project: Project, studio: Studio) -> str:
             lines.append(t("jobs.eta", time=t.duration(status.eta_seconds)))
     if status.seconds is not None:
         lines.append(t("jobs.seconds" if status.ended else "jobs.so_far", time=t.duration(status.seconds)))
-    if status.message and status.state != "succeeded":
+    if status.message and status.state != "succeeded" and status.error is None:
         lines.append(f"_{escape(status.message)}_")
     return "  \n".join(lines)
 

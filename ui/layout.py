@@ -154,9 +154,13 @@ def _connect(
         names = {studio.t(f"tab.{name}"): name for name in TABS}
         return {remembered: {**(saved or {}), "project": project_id, "tab": names.get(str(event.value), TABS[0])}}
 
+    def remember_project(project_id: str | None, saved: dict[str, str] | None) -> dict[Any, Any]:
+        return {remembered: {**(saved or {}), "project": project_id}} if project_id else {}
+
     view(page.load, load, inputs=[remembered], outputs=[*outputs, studio.tabs], t=studio.t)
     for trigger in (timer.tick, studio.project.change, panel.select.change):
         view(trigger, show, inputs=[studio.project, panel.select, seen], outputs=outputs, t=studio.t, trigger_mode="always_last")
+    view(studio.project.change, remember_project, inputs=[studio.project, remembered], outputs=[remembered], t=studio.t)
     studio.tabs.select(
         remember, inputs=[studio.project, remembered], outputs=[remembered], queue=False, show_progress="hidden", api_visibility="private"
     )

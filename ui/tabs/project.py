@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from lep_core.errors import ConfigError, LepError
+from lep_core.errors import ConfigError, InputError, LepError
 from lep_core.models.folder import ModelFolder, inspect_model
 from lep_core.runs.workspace import Project
 from ui.messages import action, escape, note_area
@@ -21,7 +21,7 @@ def build(studio: Studio) -> TabParts:
     diagnosis = gr.Markdown("", elem_id="project-diagnosis", elem_classes=["card"])
     machine = gr.Markdown("", elem_id="project-machine", elem_classes=["card"])
     with gr.Row():
-        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=240)
+        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=360)
     note = note_area("project-note")
     siblings = gr.Markdown("", visible=False, elem_id="project-siblings", elem_classes=["good"])
     with gr.Accordion(t("project.new"), open=False, elem_id="project-new"):
@@ -50,8 +50,16 @@ def build(studio: Studio) -> TabParts:
         for field, source in (("base", base_source), ("instruct", instruct_source)):
             if not source.strip():
                 raise ConfigError(field, t("error.empty_field"), t("error.give_model"))
-        check_siblings(inspect_model(base_source.strip()), inspect_model(instruct_source.strip()))
-        made = studio.backend.workspace.create_project(wished or "Project", base=base_source.strip(), instruct=instruct_source.strip())
+        called = " ".join(wished.split())
+        if not called:
+            raise InputError(t("project.no_name"), t("project.give_name"))
+        if any(item.name == called for item in studio.backend.workspace.projects()):
+            raise InputError(t("project.name_taken", name=called), t("project.give_name"))
+        base_model, instruct_model = inspect_model(base_source.strip()), inspect_model(instruct_source.strip())
+        check_siblings(base_model, instruct_model)
+        if base_model.has_chat_template and not instruct_model.has_chat_template:
+            raise InputError(t("project.swapped"), t("project.swap_them"))
+        made = studio.backend.workspace.create_project(called, base=base_source.strip(), instruct=instruct_source.strip())
         choices = [(item.name, item.id) for item in studio.backend.workspace.projects()]
         return {studio.project: gr.update(choices=choices, value=made.id), name: ""}
 

@@ -21,7 +21,7 @@ def build(studio: Studio) -> TabParts:
     diagnosis = gr.Markdown("", elem_id="project-diagnosis", elem_classes=["card"])
     machine = gr.Markdown("", elem_id="project-machine", elem_classes=["card"])
     with gr.Row():
-        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=360)
+        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=420)
     note = note_area("project-note")
     siblings = gr.Markdown("", visible=False, elem_id="project-siblings", elem_classes=["good"])
     with gr.Accordion(t("project.new"), open=False, elem_id="project-new"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from lep_core.config import flag
 from lep_core.errors import ConfigError, LepError
 from ui.i18n import Translator
 
@@ -34,13 +35,15 @@ def escape(text: object) -> str:
 
 def explain(error: LepError, t: Translator) -> str:
     """A Markdown note: what happened and what to do, with the label of the field that is meant."""
-    where = ""
+    where, message = "", error.message
     if isinstance(error, ConfigError):
+        # The label names the field here, as the flag does on the command line.
+        message = message.removeprefix(f"{flag(error.field)} ")
         try:
             where = f"**{t.field_label(error.field)}** – "
         except KeyError:
             where = f"**{escape(error.field)}** – "
-    return f"⚠ {where}{escape(error.message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
+    return f"⚠ {where}{escape(message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
 
 
 def unexpected(error: BaseException, t: Translator) -> str:

@@ -180,7 +180,10 @@ class CorpusReader:
             line += newlines
 
     def _rows_of(self, source: Source) -> Iterator[Row]:
-        field = TextField(self._text_field, source.label)
+        def guessed(name: str) -> None:
+            self._reporter.message(f"{source.label}: the text is taken from the column {name}, the only one with text")
+
+        field = TextField(self._text_field, source.label, guessed=guessed)
 
         def bad(line: int, reason: str) -> None:
             row = BadRow(source.label, line, reason)

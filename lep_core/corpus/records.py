@@ -31,8 +31,9 @@ _NUMBER = re.compile(r"\s*[-+]?[\d.,]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 class TextField:
     """Which column or key holds the text: the wanted one, else `text`, `content`, `document`, else the only one with text."""
 
-    def __init__(self, wanted: str | None, label: str) -> None:
+    def __init__(self, wanted: str | None, label: str, *, guessed: Callable[[str], None] = lambda name: None) -> None:
         self.wanted, self.label, self.name = wanted, label, wanted or ""
+        self._guessed = guessed
         self._chosen = False
 
     def choose(self, columns: Sequence[str], text_columns: Sequence[str]) -> str:
@@ -52,6 +53,8 @@ class TextField:
                     "Say with --text-field which column holds the text",
                 )
             self.name = named[0] if named else text_columns[0]
+            if not named and not self._chosen:
+                self._guessed(self.name)
         self._chosen = True
         return self.name
 

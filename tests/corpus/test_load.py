@@ -21,6 +21,7 @@ import zstandard
 from lep_core.corpus import records, streams
 from lep_core.corpus.load import cut_text, read_documents
 from lep_core.errors import CorpusError
+from lep_core.progress import SilentReporter
 
 TEXTS = ["Первый абзац.", 'Он сказал: "да", и ушёл', "line one\nline two", "こんにちは 世界", "a\u2028b\u0085c", "\U0001f600 end"]
 
@@ -392,3 +393,17 @@ def test_importing_the_reader_loads_nothing_heavy() -> None:
     import subprocess
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_guessed_column_is_said(tmp_path):
+    said = []
+
+    class Listening(SilentReporter):
+        def message(self, text):
+            said.append(text)
+
+    path = tmp_path / "names.csv"
+    path.write_text("id;name\n1;first text\n2;second text\n", encoding="utf-8")
+    assert [document.text for document in read_documents([str(path)], reporter=Listening())] == ["first text", "second text"]
+    assert [text for text in said if "taken from the column name" in text] == said
+    assert len(said) == 1

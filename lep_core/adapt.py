@@ -139,7 +139,7 @@ def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     from lep_core.training.loop import check_block_size
 
     inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items)
-    check_apart(output, *(Path(item) for item in inputs if Path(item).exists()))
+    check_apart(output, *pipeline.existing_paths(inputs))
     base = inspect_model(config.base)
     check_siblings(base, inspect_model(config.instruct))
     check_block_size(config.block_size, base)

@@ -116,7 +116,7 @@ def train(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
     output = Path(config.output)
     checkpoints = Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
     inputs = (config.model, *config.input, *config.replay, *config.heldout, *([config.initial] if config.initial else []))
-    check_apart(checkpoints, output, *_existing(inputs))
+    check_apart(checkpoints, output, *existing_paths(inputs))
 
     @cache
     def held() -> set[bytes]:
@@ -299,7 +299,7 @@ def _was_stopped(output: Path, verb: str) -> bool:
         return False
 
 
-def _existing(inputs: Iterable[str]) -> list[Path]:
+def existing_paths(inputs: Iterable[str]) -> list[Path]:
     """Those of the inputs that are paths here (and not hub ids)."""
     return [Path(item) for item in inputs if Path(item).exists()]
 
@@ -308,7 +308,7 @@ def _into_folder(
     verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path], Report], *, report_file: bool = True, replace: bool = False
 ) -> Report:
     output = Path(config.output)
-    check_apart(output, *_existing(inputs))
+    check_apart(output, *existing_paths(inputs))
     with atomic_folder(output, overwrite=config.overwrite or replace) as folder:
         report = run(folder)
         if report_file:
@@ -317,13 +317,7 @@ def _into_folder(
 
 
 def _into_optional_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path | None], Report]) -> Report:
-    if config.output is None:
-        return run(None)
-    check_apart(Path(config.output), *_existing(inputs))
-    with atomic_folder(Path(config.output), overwrite=config.overwrite) as folder:
-        report = run(folder)
-        write_json(folder / REPORT_FILE, report_record(verb, config, report))
-    return report
+    return run(None) if config.output is None else _into_folder(verb, config, inputs, run)
 
 
 def report_record(verb: str, config: Config, report: Report | None = None) -> dict[str, Any]:

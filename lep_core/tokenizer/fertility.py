@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.batches import batches
 from lep_core.tokenizer.browse import colour_spans, new_token_table
 from lep_core.tokenizer.bytes import family, spelled_bytes
 from lep_core.tokenizer.load import as_tokenizer, rust_errors
@@ -90,7 +91,8 @@ def measure_fertility(tokenizers: Sequence[tuple[str, Any]], texts: Iterable[str
     meters = [_Meter(name, tokenizer) for name, tokenizer in tokenizers]
     reporter.stage("measuring")
     count = done_bytes = 0
-    for batch in _batches(texts):
+    # Enough texts for every core, little enough to bound memory.
+    for batch in batches(texts, characters=_BATCH_CHARACTERS, most_texts=64 * (os.cpu_count() or 1)):
         measured = [_TextLayout(text) for text in batch]
         for meter in meters:
             meter.add(measured)
@@ -100,21 +102,6 @@ def measure_fertility(tokenizers: Sequence[tuple[str, Any]], texts: Iterable[str
         if reporter.should_stop():
             break
     return FertilityReport(tokenizers=[meter.result() for meter in meters], texts=count, seconds=time.monotonic() - started)
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    # Enough texts for every core, little enough to bound memory.
-    at_most = 64 * (os.cpu_count() or 1)
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= _BATCH_CHARACTERS or len(batch) >= at_most:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 class _TextLayout:

@@ -15,7 +15,7 @@ does not grow with the corpus.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy as np
 from lep_core.errors import CorpusError, TokenizerError
 from lep_core.files import translated_errors
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.batches import batches
 from lep_core.tokenizer.bytes import token_bytes
 from lep_core.training.loss import IGNORED
 
@@ -144,7 +145,7 @@ def pack(
     """
     digest, documents, text_bytes, total = hashlib.sha256(), 0, 0, 0
     with translated_errors(path), open(path, "wb") as stream:
-        for batch in batches(texts):
+        for batch in batches(texts, characters=_BATCH_CHARACTERS, most_texts=_BATCH_DOCUMENTS):
             if reporter.should_stop():
                 return None
             ids = list(chain.from_iterable(encoder.document(ids) for ids in encoder.encode(batch) if ids))
@@ -182,17 +183,3 @@ def block_starts(tokens: np.ndarray, encoder: Encoder, block_size: int) -> np.nd
         found = np.flatnonzero(begins)
         starts.append(start + (int(found[-1]) + 1 if len(found) else block_size))
     return np.array(starts, dtype=np.int64)
-
-
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in lists of bounded size."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lep_core.config import Config, field_type, is_optional
-from ui.texts import common, fields, steps
+from ui.texts import common, corpus, fields, project, propagate, results, tokenizer, train
 
 LANGUAGES = ("en", "ru")
 LANGUAGE_NAMES = {"en": "English", "ru": "Русский"}
-TEXTS: dict[str, tuple[str, str]] = {**common.TEXTS, **steps.TEXTS, **fields.CHOICES}
+_TABLES = (common.TEXTS, project.TEXTS, corpus.TEXTS, tokenizer.TEXTS, train.TEXTS, propagate.TEXTS, results.TEXTS, fields.CHOICES)
+TEXTS: dict[str, tuple[str, str]] = {key: text for table in _TABLES for key, text in table.items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""One frozen dataclass per verb: the only place where a setting is named, explained, bounded and given its default.
+
+The command line's flags, the forms of the user interface, the reference page and `run.json` are all made from these fields.
+A config checks itself when it is made and raises `ConfigError` with the field's name.
+"""
+
+from lep_core.config.base import Config, base_type, field_type, flag, is_optional, is_repeatable, option
+from lep_core.config.common import DEVICES, PRECISIONS
+from lep_core.config.corpus import AddCorpusConfig
+from lep_core.config.evaluation import TASKS, BenchmarkSpeedConfig, EvaluateConfig, GenerateConfig
+from lep_core.config.path import EXPORT_FORMATS, AdaptConfig, DemoConfig, ExportConfig
+from lep_core.config.propagation import METHODS, PropagateConfig
+from lep_core.config.tokenizer import DEFAULT_NEW_TOKENS, DEFAULT_VOCAB_SIZE, VARIANTS, BuildTokenizerConfig, MeasureFertilityConfig
+from lep_core.config.training import HEADS, INITIALIZATIONS, InitializeConfig, TrainConfig
+
+__all__ = [
+    "DEFAULT_NEW_TOKENS",
+    "DEFAULT_VOCAB_SIZE",
+    "DEVICES",
+    "EXPORT_FORMATS",
+    "HEADS",
+    "INITIALIZATIONS",
+    "METHODS",
+    "PRECISIONS",
+    "TASKS",
+    "VARIANTS",
+    "AdaptConfig",
+    "AddCorpusConfig",
+    "BenchmarkSpeedConfig",
+    "BuildTokenizerConfig",
+    "Config",
+    "DemoConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "GenerateConfig",
+    "InitializeConfig",
+    "MeasureFertilityConfig",
+    "PropagateConfig",
+    "TrainConfig",
+    "base_type",
+    "field_type",
+    "flag",
+    "is_optional",
+    "is_repeatable",
+    "option",
+]

@@ -1,0 +1,94 @@
+"""Settings of measurements and of generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lep_core.config.base import Config, flag, option
+from lep_core.config.common import (
+    device_option,
+    encoding_option,
+    input_option,
+    overwrite_option,
+    precision_option,
+    seed_option,
+    text_field_option,
+    threads_option,
+)
+from lep_core.errors import ConfigError
+
+TASKS = ("bits-per-byte", "copy-sentence", "copy-paragraph", "instruct")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+    """Measure models on the same text and tasks, with intervals."""
+
+    model: tuple[str, ...] = option(help="model folders to compare", kind="model")
+    task: tuple[str, ...] = option(
+        ("bits-per-byte",),
+        help="bits-per-byte: how well text is predicted; copy-*: does it copy a text faithfully; instruct: checkable questions",
+        choices=TASKS,
+    )
+    input: tuple[str, ...] = option((), help="text for bits-per-byte and the copy tasks", kind="text")
+    items: tuple[str, ...] = option((), help="JSONL with prompt and answer (and language) for instruct", kind="items")
+    limit: int = option(200, help="largest number of documents or items per task", unit="items", minimum=1, maximum=10_000_000)
+    block_size: int = option(
+        512, help="context of the bits-per-byte measurement", unit="tokens", minimum=8, maximum=1_048_576, advanced=True
+    )
+    max_new_tokens: int = option(256, help="longest answer", unit="tokens", minimum=1, maximum=131_072, advanced=True)
+    batch_size: int = option(16, help="sequences computed at a time", unit="sequences", minimum=1, maximum=65_536, advanced=True)
+    output: str | None = option(None, help="folder for report.json and every answer", kind="folder", advanced=True)
+    seed: int = seed_option()
+    device: str = device_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()
+    text_field: str | None = text_field_option()
+    encoding: str | None = encoding_option()
+    overwrite: bool = overwrite_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for task in self.task:
+            needed = "items" if task == "instruct" else "input"
+            if not getattr(self, needed):
+                raise ConfigError(needed, f"the task {task} needs {flag(needed)}", f"Give {flag(needed)} FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpeedConfig(Config):
+    """Measure how fast models write: characters per second is the figure that compares vocabularies fairly."""
+
+    model: tuple[str, ...] = option(help="model folders to compare", kind="model")
+    input: tuple[str, ...] = input_option("text whose beginnings serve as prompts")
+    prompts: int = option(8, help="number of prompts", minimum=1, maximum=10_000)
+    characters: int = option(400, help="length of the continuation that is timed", unit="characters", minimum=1, maximum=1_000_000)
+    repeats: int = option(3, help="measurements per model; the median counts", minimum=1, maximum=1000, advanced=True)
+    output: str | None = option(None, help="folder for report.json", kind="folder", advanced=True)
+    device: str = device_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()
+    text_field: str | None = text_field_option()
+    encoding: str | None = encoding_option()
+    overwrite: bool = overwrite_option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(Config):
+    """Let one or more models answer the same prompt."""
+
+    model: tuple[str, ...] = option(help="model folders; one answer each", kind="model")
+    prompt: str = option(help="what to answer or to continue", kind="prompt")
+    system: str | None = option(None, help="system prompt, for chat templates that have one", kind="prompt")
+    plain: bool = option(False, help="continue the prompt as plain text even if the model has a chat template")
+    max_new_tokens: int = option(256, help="longest answer", unit="tokens", minimum=1, maximum=131_072)
+    temperature: float = option(0.0, help="0 = always the likeliest token", minimum=0.0, maximum=100.0)
+    top_p: float = option(
+        1.0, help="sample from the likeliest tokens that together hold this probability", minimum=0.0, maximum=1.0, advanced=True
+    )
+    top_k: int = option(0, help="sample from this many likeliest tokens; 0 = all", minimum=0, maximum=10_000_000, advanced=True)
+    repetition_penalty: float = option(1.0, help="above 1 discourages repetition", minimum=0.1, maximum=10.0, advanced=True)
+    seed: int = seed_option()
+    device: str = device_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()

@@ -1,0 +1,90 @@
+"""Settings of the whole path and of what leaves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lep_core.config.base import Config, option
+from lep_core.config.common import (
+    device_option,
+    encoding_option,
+    input_option,
+    output_option,
+    overwrite_option,
+    precision_option,
+    seed_option,
+    text_field_option,
+    threads_option,
+)
+from lep_core.config.propagation import METHODS
+from lep_core.config.tokenizer import VARIANTS, check_vocabulary
+from lep_core.config.training import HEADS, INITIALIZATIONS
+
+EXPORT_FORMATS = ("hf",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Config):
+    """Write a model as a folder for others, with a model card and proof that it computes the same."""
+
+    model: str = option(help="model folder to export", kind="model")
+    output: str = output_option()
+    format: str = option("hf", help="hf: Hugging Face folder for transformers and vLLM", choices=EXPORT_FORMATS)
+    overwrite: bool = overwrite_option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig(Config):
+    """All stages in one: corpus, vocabulary, initialisation, training, propagation, measurement."""
+
+    base: str = option(help="base model folder or hub id", kind="model")
+    instruct: str = option(help="instruct sibling of the base model", kind="model")
+    input: tuple[str, ...] = input_option()
+    output: str = output_option()
+    replay: tuple[str, ...] = option((), help="text in the model's old language, mixed in so that it is not forgotten", kind="text")
+    replay_share: float = option(0.15, help="share of the training tokens taken from the replay text", minimum=0.0, maximum=0.9)
+    variant: str = option("continued-bpe", help="how the vocabulary is built", choices=VARIANTS)
+    new_tokens: int | None = option(None, help="tokens to add (continued-bpe, extension)", unit="tokens", minimum=1, maximum=1_000_000)
+    vocab_size: int | None = option(
+        None, help="size of the whole vocabulary, instead of new tokens", unit="tokens", minimum=1, maximum=2_000_000
+    )
+    initialization: str = option("mean", help="how rows of new tokens begin", choices=INITIALIZATIONS)
+    head: str = option("own", help="own: average the head's rows too; tie: copy the input rows", choices=HEADS, advanced=True)
+    method: tuple[str, ...] = option(("conversion",), help="how embeddings reach the instruct model; several may be given", choices=METHODS)
+    items: tuple[str, ...] = option((), help="JSONL with checkable prompts and answers to measure the result on", kind="items")
+    steps: int | None = option(
+        None, help="optimizer steps; by default one pass over the text", unit="steps", minimum=1, maximum=100_000_000
+    )
+    learning_rate: float = option(2e-4, help="peak learning rate", minimum=1e-8, maximum=1.0)
+    batch_size: int = option(16, help="sequences per optimizer step", unit="sequences", minimum=1, maximum=1_000_000)
+    block_size: int = option(512, help="tokens per sequence", unit="tokens", minimum=8, maximum=1_048_576)
+    warmup_steps: int = option(
+        100, help="steps over which the learning rate rises", unit="steps", minimum=0, maximum=1_000_000, advanced=True
+    )
+    heldout_share: float = option(0.02, help="share of the documents kept out for measuring", minimum=0.001, maximum=0.5, advanced=True)
+    limit: int = option(
+        200, help="largest number of documents or items per measurement", unit="items", minimum=1, maximum=10_000_000, advanced=True
+    )
+    resume: bool = option(False, help="go on where an interrupted adapt stopped")
+    seed: int = seed_option()
+    device: str = device_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()
+    text_field: str | None = text_field_option()
+    encoding: str | None = encoding_option()
+    overwrite: bool = overwrite_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_vocabulary(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(Config):
+    """The whole path in minutes on a small generated world in English and Russian."""
+
+    output: str = option("lep-demo", help="folder for everything that the demo makes", kind="folder")
+    steps: int = option(600, help="embedding training steps", unit="steps", minimum=1, maximum=1_000_000)
+    rebuild_pair: bool = option(False, help="train the demo's base and instruct model again instead of using those that ship")
+    seed: int = seed_option()
+    overwrite: bool = overwrite_option()

@@ -13,7 +13,7 @@ from lep_core.pipeline import VERBS, Verb
 
 HEAD = """# Command line reference
 
-Made from `lep_core/config.py` by `python docs/make_reference.py`; `tests/test_docs.py` keeps it true.
+Made from `lep_core/config/` by `python docs/make_reference.py`; `tests/test_docs.py` keeps it true.
 
 `lep VERB` and `python -m lep_core VERB` are the same. Every verb also takes `--config FILE.json` (its settings as one JSON object;
 flags win over the file) and `--json` (exactly one JSON object as the last line of stdout, everything else on stderr). Exit codes: 0

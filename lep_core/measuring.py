@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,5 +29,9 @@ def peak_memory_gib(device: torch.device | None = None) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 2**30
+    if sys.platform.startswith("linux"):
+        # A child's `ru_maxrss` begins at that of the process that started it; this counter begins at zero.
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.split("VmHWM:", 1)[1].split(None, 1)[0]) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

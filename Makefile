@@ -1,6 +1,7 @@
 # LEP Studio: everything a fresh machine needs is Python 3.11+ and make.
 #   make run    the app on http://127.0.0.1:7860        make test   the whole test suite
 #   make demo   the main job without a browser          make check  format, lint, types
+#   make bench  speed and memory beside those of peers  make test-slow, make test-gpu  the long and the CUDA tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ PORT ?= 7860
 WORKSPACE ?= workspace
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install install-dev browser run demo test test-slow test-gpu check format clean
+.PHONY: install install-dev browser run demo test test-slow test-gpu bench check format clean
 
 install: $(VENV)/.installed
 
@@ -45,10 +46,15 @@ test-slow: install-dev browser
 test-gpu: install-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "gpu"
 
+# Every benchmark at its default size, minutes each; `docs/benchmarks.md` has the larger ones.
+BENCHMARKS := $(filter-out __init__ side_by_side,$(notdir $(basename $(wildcard benchmarks/*.py))))
+bench: install-dev
+	@for name in $(BENCHMARKS); do echo "## $$name"; HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$name || exit 1; echo; done
+
 check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/ty check lep_core ui app.py
+	$(BIN)/ty check lep_core ui app.py benchmarks
 
 format: install-dev
 	$(BIN)/ruff format .

@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ Contender = Callable[[argparse.Namespace], Mapping[str, float]]
 
 
 @contextmanager
-def timed(figures: dict[str, float]) -> Iterator[None]:
+def timed(figures: dict[str, float]) -> Generator[None, None, None]:
     """Add wall and CPU seconds (children's included) of the block, and the growth of the peak resident memory, to `figures`."""
     peak, wall, cpu = peak_memory_gib(), time.perf_counter(), _cpu_seconds()
     yield

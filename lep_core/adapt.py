@@ -21,7 +21,7 @@ from typing import Any
 
 from lep_core import config as configs
 from lep_core import pipeline
-from lep_core.config import Config, flag
+from lep_core.config import METHODS_WITH_TEXT, Config, flag
 from lep_core.errors import OutputError
 from lep_core.evaluation.verdict import verdict
 from lep_core.files import check_apart, clear_output, clear_partials, read_json, write_json
@@ -131,20 +131,19 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
 
 def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     """Whatever can be refused is refused before the first long stage."""
-    from lep_core.evaluation.instruct import read_items
+    from lep_core.evaluation.items import read_items
     from lep_core.models import check_siblings, choose_device, inspect_model
-    from lep_core.tokenizer.build import wanted_tokens
     from lep_core.tokenizer.definition import Definition
-    from lep_core.tokenizer.load import read_definition
+    from lep_core.tokenizer.variants import wanted_tokens
     from lep_core.training.loop import check_block_size
 
-    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items)
+    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items, *([config.source] if config.source else []))
     check_apart(output, *pipeline.existing_paths(inputs))
     base = inspect_model(config.base)
     check_siblings(base, inspect_model(config.instruct))
     check_block_size(config.block_size, base)
     choose_device(config.device)
-    wanted_tokens(_building(config, output), Definition.parse(read_definition(base.path)))
+    wanted_tokens(_building(config, output), Definition.read(base.path))
     if config.items:
         read_items(config.items)
 
@@ -240,6 +239,7 @@ def _building(config: configs.AdaptConfig, output: Path) -> configs.BuildTokeniz
         variant=config.variant,
         new_tokens=config.new_tokens,
         vocab_size=config.vocab_size,
+        source=config.source,
         overwrite=True,
     )
 
@@ -251,6 +251,11 @@ def _initialization(stages: _Stages, model: str, folder: str) -> configs.Initial
         output=stages.path(folder),
         method=stages.config.initialization,
         head=stages.config.head,
+        input=(stages.path("corpus"),) if stages.config.initialization in METHODS_WITH_TEXT else (),
+        seed=stages.config.seed,
+        device=stages.config.device,
+        precision=stages.config.precision,
+        threads=stages.config.threads,
         overwrite=True,
     )
 

@@ -16,21 +16,19 @@ import difflib
 import io
 import json
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
-from lep_core import __version__, pipeline
+from lep_core import __version__, launch, pipeline, ranks
 from lep_core.config import Config, base_type, field_type, flag, is_repeatable
-from lep_core.console import ConsoleReporter, summary, table
+from lep_core.console import ConsoleReporter, interruptible, summary, table
 from lep_core.errors import ConfigError, LepError
-from lep_core.execute import INTERRUPTED, SUCCEEDED, execute, exit_code, explained, redacted
+from lep_core.execute import SHARED_VERBS, execute, leave_team, run_share, write_rank_error
+from lep_core.failures import INTERRUPTED, SUCCEEDED, described, exit_code, explained, redacted
 from lep_core.jobs.command import slurm_script
 from lep_core.runs.metrics import json_safe
 from lep_core.runs.run import Run
@@ -54,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
         return _dispatch(arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # A stage that was stopped before it had anything to keep says so.
+        print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; the flush at exit must not fail on the closed pipe again.
@@ -77,38 +76,89 @@ def run_command(name: str, options: Sequence[str]) -> int:
     """Run a verb in this process on plain paths."""
     verb = pipeline.VERBS[name]
     parsed = vars(verb_parser(name).parse_args(list(options)))
-    common = {key: parsed.pop(key) for key in ("config", "json", "prepare_only", "slurm", "workspace", "project")}
+    common = {key: parsed.pop(key) for key in ("config", "json", "prepare_only", "slurm", "nodes", "workspace", "project")}
     values = {**_config_file(common["config"]), **parsed}
     if common["prepare_only"] or common["slurm"]:
         return _prepare_only(name, values, given=parsed, **common)
     config = verb.config.from_mapping(values)
+    if name in SHARED_VERBS and config.to_mapping()["processes"] > 1 and not ranks.is_rank():
+        return launch.run_verb_in_processes([name, *options], processes=config.to_mapping()["processes"])
+    if ranks.world_size() > 1:
+        return _run_share(verb, config, as_json=common["json"])
     reporter = ConsoleReporter()
-    with contextlib.redirect_stdout(sys.stderr), _interruptible(reporter):
+    with contextlib.redirect_stdout(sys.stderr), interruptible(reporter):
         try:
             report = verb.run(config, reporter)
         finally:
             reporter.close()
-    if common["json"]:
+    return _show(report, as_json=common["json"], stopped=reporter.stop_heard)
+
+
+def _show(report: pipeline.Report, *, as_json: bool, stopped: bool) -> int:
+    if as_json:
         _print_json(json_safe(report.to_json()))
     else:
         # Long reports have a short form for people.
         print(summary(json_safe(getattr(report, "to_summary", report.to_json)())), flush=True)
-    stopped = getattr(report, "stopped", reporter.stop_heard)
+    stopped = getattr(report, "stopped", stopped)
     if stopped:
         print("stopped before the end; what was finished is kept", file=sys.stderr)
     return INTERRUPTED if stopped else SUCCEEDED
 
 
+def _run_share(verb: pipeline.Verb, config: Config, *, as_json: bool) -> int:
+    """Run a verb in one of several processes: the first shows progress and the report, each leaves its own error."""
+    is_first = ranks.rank() == 0
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        reporter = ConsoleReporter(None if is_first else nowhere)
+        errors = ranks.RankErrors.from_environment()
+
+        def ask_to_stop() -> None:
+            reporter.stop_asked = True
+
+        try:
+            with contextlib.redirect_stdout(sys.stderr), interruptible(reporter):
+                report = run_share(verb.name, config, reporter, on_loss=lambda loss: None, on_stop=ask_to_stop)
+                reporter.close()
+            code = _show(report, as_json=as_json, stopped=reporter.stop_heard) if is_first else SUCCEEDED
+            leave_team()
+            return INTERRUPTED if getattr(report, "stopped", False) else code
+        except ranks.PeerLost as error:
+            if error.failure is None and errors is not None:
+                write_rank_error(errors, described(error))
+            return exit_code(error)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BaseException as error:
+            # The process ends here; who started it shows the error, once for all processes.
+            if errors is None:
+                raise
+            write_rank_error(errors, described(error))
+            return exit_code(error)
+
+
 def execute_command(options: Sequence[str]) -> int:
     """Execute a run directory in this process."""
-    return execute(_parsed_run("execute", "execute a prepared run directory in this process", options).path)
+    return _execute(_parsed_run("execute", "execute a prepared run directory in this process", options))
 
 
 def resume_command(options: Sequence[str]) -> int:
     """Go on with a stopped or failed run in this process."""
-    run = _parsed_run("resume", "go on with a stopped or failed run in this process, from its newest checkpoint", options)
+    parser = _run_parser("resume", "go on with a stopped or failed run in this process, from its newest checkpoint")
+    parser.add_argument("--prepare-only", action="store_true", help="only make `execute RUN` go on with it, and print its path")
+    parsed = parser.parse_args(list(options))
+    run = _found_run(parsed)
     if run.status().ended:
         run.new_attempt()
+    if parsed.prepare_only:
+        print(run.path)
+        return SUCCEEDED
+    return _execute(run)
+
+
+def _execute(run: Run) -> int:
+    if run.verb in SHARED_VERBS and run.config.get("processes", 1) > 1 and not ranks.is_rank():
+        return launch.execute_in_processes(run)
     return execute(run.path)
 
 
@@ -165,6 +215,7 @@ def verb_parser(name: str) -> argparse.ArgumentParser:
         "--prepare-only", action="store_true", help="only write a run directory and print its path, to execute it elsewhere"
     )
     common.add_argument("--slurm", action="store_true", help="like --prepare-only, and print a Slurm script for it")
+    common.add_argument("--nodes", type=int, metavar="N", help="with --slurm: hosts to spread the processes over; by default 8 on each")
     _add_workspace(common)
     common.add_argument(
         "--project", default=DEFAULT_PROJECT, help=f"project of a prepared run; made when it is new (default: {DEFAULT_PROJECT})"
@@ -215,7 +266,7 @@ def _add_field(parser: argparse.ArgumentParser, config_class: type[Config], item
     if required:
         notes.append("required")
     elif item.default not in (None, (), False, True):
-        notes.append(f"default: {' '.join(item.default) if isinstance(item.default, tuple) else item.default}")
+        notes.append(f"default: {' '.join(map(str, item.default)) if isinstance(item.default, tuple) else item.default}")
     elif item.default is True:
         notes.append("default: on")
     if about["choices"]:
@@ -278,7 +329,16 @@ def _config_file(path: str | None) -> dict[str, Any]:
 
 
 def _prepare_only(
-    name: str, values: dict[str, Any], *, given: dict[str, Any], json: bool, slurm: bool, workspace: str, project: str, **_: Any
+    name: str,
+    values: dict[str, Any],
+    *,
+    given: dict[str, Any],
+    json: bool,
+    slurm: bool,
+    nodes: int | None,
+    workspace: str,
+    project: str,
+    **_: Any,
 ) -> int:
     for place in ("output", "checkpoints"):
         if given.get(place):
@@ -287,10 +347,11 @@ def _prepare_only(
             )
     home = Workspace(workspace)
     run = (home.find_project(project) or home.create_project(project)).create_run(name, values, prepared=True)
+    script = slurm_script(run, nodes=nodes) if slurm else None
     if json:
-        _print_json({"run": str(run.path), "slurm": slurm_script(run) if slurm else None})
+        _print_json({"run": str(run.path), "slurm": script})
     else:
-        print(slurm_script(run) if slurm else run.path, end="" if slurm else "\n")
+        print(run.path if script is None else script, end="\n" if script is None else "")
     if slurm and not json:
         print(f"prepared {run.path}", file=sys.stderr)
     return SUCCEEDED
@@ -301,10 +362,17 @@ def _print_json(value: Any) -> None:
 
 
 def _parsed_run(command: str, description: str, options: Sequence[str]) -> Run:
+    return _found_run(_run_parser(command, description).parse_args(list(options)))
+
+
+def _run_parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"lep {command}", description=description, allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", help="run directory, or the id of a run in the workspace")
     _add_workspace(parser)
-    parsed = parser.parse_args(list(options))
+    return parser
+
+
+def _found_run(parsed: argparse.Namespace) -> Run:
     if Path(parsed.run).is_dir() or Path(parsed.run).name != parsed.run:
         return Run.open(parsed.run)
     return Workspace(parsed.workspace, create=False).run(parsed.run)
@@ -324,24 +392,3 @@ def _run_row(run: Run) -> dict[str, Any]:
         "path": str(run.path),
         "error": None if status.error is None else f"{status.error.message}. {status.error.hint}",
     }
-
-
-@contextlib.contextmanager
-def _interruptible(reporter: ConsoleReporter) -> Generator[None, None, None]:
-    """Ctrl-C (and SIGTERM) first asks a stage that listens to stop after its step; the next one interrupts it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if reporter.stop_asked or not reporter.polled:
-            raise KeyboardInterrupt
-        reporter.stop_asked = True
-        reporter.message("stopping after this step; press Ctrl-C again to interrupt")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

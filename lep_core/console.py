@@ -6,10 +6,14 @@ On a terminal the progress is one line that is drawn again; elsewhere it is a pl
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
+import threading
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TextIO
 
 TERMINAL_SECONDS = 0.1
@@ -36,6 +40,7 @@ class ConsoleReporter:
 
     def stage(self, name: str) -> None:
         self._stage, self._stage_began, self._shown_at = name, time.monotonic(), time.monotonic()
+        self._metric = {}
         if self.terminal:
             self._draw(name)
         else:
@@ -53,7 +58,8 @@ class ConsoleReporter:
             self._line(text)
 
     def metric(self, record: Mapping[str, Any]) -> None:
-        self._metric = record
+        # Records come with some of the values only: the others stay as they were last.
+        self._metric = {**self._metric, **record}
 
     def message(self, text: str) -> None:
         self._line(text)
@@ -103,6 +109,7 @@ def summary(report: Mapping[str, Any]) -> str:
     for name, value in report.items():
         if _is_table(value):
             lines += [f"{name}:", *("  " + line for line in table(value))]
+            lines += _inner_tables(value)
         elif isinstance(value, Mapping):
             inner = summary(value).splitlines()
             lines += [f"{name}:", *("  " + line for line in inner)] if inner else [f"{name}: -"]
@@ -111,6 +118,16 @@ def summary(report: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{name}: {_value(value)}")
     return "\n".join(lines)
+
+
+def _inner_tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The tables of several rows inside a table's records, each under the name of its record."""
+    lines: list[str] = []
+    for row in rows:
+        for name, value in row.items():
+            if _is_table(value) and len(value) > 1:
+                lines += [f"  {_value(next(iter(row.values())))}, {name}:", *("    " + line for line in table(value))]
+    return lines
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -173,3 +190,24 @@ def _width(text: str) -> int:
 
 def _fitted(text: str, width: int) -> str:
     return text if _width(text) <= width else text[: max(1, width - 1)] + "…"
+
+
+@contextmanager
+def interruptible(reporter: ConsoleReporter) -> Generator[None, None, None]:
+    """Ctrl-C (and SIGTERM) first asks a stage that listens to stop after its step; the next one interrupts it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if reporter.stop_asked or not reporter.polled:
+            raise KeyboardInterrupt
+        reporter.stop_asked = True
+        reporter.message("stopping after this step; press Ctrl-C again to interrupt")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -9,7 +9,8 @@
     │       └── SiblingError       base and instruct do not belong together
     ├── OutputError        the result cannot be written where it should go
     ├── ResourceError      memory, disk or device is not enough
-    ├── TrainingError      training cannot go on (for example, the loss became NaN)
+    ├── TrainingError      training cannot go on
+    │   └── DivergedError      the loss or its gradient is NaN or infinite
     └── JobError           a run cannot be started, stopped or resumed
 
 Anything that is not a `LepError` is a bug and keeps its traceback. The command line prints a `LepError` as one line
@@ -66,6 +67,10 @@ class ResourceError(LepError):
 
 class TrainingError(LepError):
     """Training cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """The loss or its gradient is NaN or infinite; the last update is kept, this one was not made."""
 
 
 class JobError(LepError):

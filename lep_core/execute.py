@@ -7,40 +7,44 @@ itself never waits for the disk.
 Stopping: the file `stop`, SIGTERM or SIGINT make `should_stop()` true. A stage that does not ask within 15 seconds (or three
 times its longest step) is interrupted, one that cannot even be interrupted is ended: results appear only when they are whole
 and checkpoints stay. A stage that has heard the request may take its time to save.
+
+Under torchrun every process executes the same run: rank 0 as described, the others only compute their share and write their errors.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lep_core import pipeline
-from lep_core.errors import ConfigError, InputError, JobError, LepError, ResourceError
+from lep_core import pipeline, ranks
+from lep_core.config import Config
+from lep_core.errors import ConfigError, JobError, LepError
+from lep_core.failures import BUG_HINT, INTERRUPTED, SUCCEEDED, described, exit_code, redacted
 from lep_core.files import write_json
+from lep_core.progress import Reporter, SilentReporter
+from lep_core.ranks import PeerLost, RankErrors
 from lep_core.runs.metrics import MetricsWriter, json_safe
 from lep_core.runs.process import HEARTBEAT_SECONDS, this_process
 from lep_core.runs.run import METRICS_FILE, REPORT_FILE, STATUS_FILE, Run, read_json_if_whole
 from lep_core.runs.status import FINAL_STATES, RunError
 
-SUCCEEDED, BUG, MENDABLE, INTERRUPTED = 0, 1, 2, 130
 TICK_SECONDS = 0.25
 STATUS_SECONDS = 0.5
 RATE_WINDOW_SECONDS = 30.0
 STOP_PATIENCE_SECONDS = 15.0
 END_PATIENCE_SECONDS = 15.0
-TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN")
+FIRST_WORD_SECONDS = 20.0
+# What several processes can do together; every other verb runs in one.
+SHARED_VERBS = ("train",)
 
 
 def execute(run_path: str | Path) -> int:
@@ -50,12 +54,19 @@ def execute(run_path: str | Path) -> int:
         JobError: there is no such run, somebody else executes it, or it has ended already. Nothing was changed then.
     """
     run = Run.open(run_path)
-    _refuse_several_processes(run)
+    if ranks.world_size() > 1:
+        _refuse_several_processes(run)
+        os.environ[ranks.FOLDER_VARIABLE] = str(run.path / "errors")
+    if ranks.rank() > 0:
+        return _execute_share(run)
     with run.lock():
         _prepare(run)
         reporter = RunReporter(run)
         with reporter.alive(), _signals_to(reporter):
-            return _outcome(run, reporter)
+            code = _outcome(run, reporter)
+        if code in (SUCCEEDED, INTERRUPTED):
+            leave_team()
+        return code
 
 
 class RunReporter:
@@ -64,7 +75,7 @@ class RunReporter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.step: int | None = None
-        self._process = {**this_process(), "world_size": 1, "started": time.time()}
+        self._process = {**this_process(), "world_size": ranks.world_size(), "started": time.time()}
         self._began = time.monotonic()
         self._stage, self._message = "", ""
         self._progress: tuple[float | None, float | None, str] = (None, None, "")
@@ -208,44 +219,6 @@ class RunReporter:
                 log.write(line)
 
 
-def explained(error: BaseException) -> LepError | None:
-    """The error as one that people can mend, or None when it is a bug."""
-    if isinstance(error, LepError):
-        return error
-    text = str(error)
-    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left on device" in text:
-        return ResourceError("the disk is full", "Free some space, then start or resume the run")
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return InputError("a path is longer than the file system allows", "Give a shorter path")
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    out_of_memory = out_of_memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-    out_of_memory = out_of_memory or (
-        isinstance(error, RuntimeError) and re.search(r"can't allocate memory|not enough memory|out of memory", text) is not None
-    )
-    if out_of_memory:
-        detail = f" ({text.splitlines()[0][:200]})" if text else ""
-        return ResourceError(
-            f"memory ran out{detail}", "Choose a smaller micro batch or block size, or close other programs, then start or resume the run"
-        )
-    return None
-
-
-def exit_code(error: BaseException) -> int:
-    """2 for what the user can mend, 130 for an interruption, 1 for a bug."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    return BUG if explained(error) is None else MENDABLE
-
-
-def redacted(text: str) -> str:
-    """The text without access tokens."""
-    for name in TOKEN_VARIABLES:
-        value = os.environ.get(name, "").strip()
-        if value:
-            text = text.replace(value, "***")
-    return re.sub(r"\bhf_[A-Za-z0-9]{20,}", "hf_***", text)
-
-
 def _prepare(run: Run) -> None:
     """Refuse a run that has ended; put a killed attempt aside so that this one goes on from its checkpoint."""
     own, launch = read_json_if_whole(run.path / STATUS_FILE), run.launch() or {}
@@ -262,10 +235,10 @@ def _prepare(run: Run) -> None:
 def _outcome(run: Run, reporter: RunReporter) -> int:
     try:
         config = run.typed_config()
-        if run.stop_requested:
+        if run.stop_requested and ranks.world_size() == 1:
             reporter.end("stopped")
             return INTERRUPTED
-        report = pipeline.VERBS[run.verb].run(config, reporter)
+        report = run_share(run.verb, config, reporter, on_loss=lambda loss: _record_failure(run, reporter, loss))
         write_json(run.path / REPORT_FILE, json_safe(report.to_json()))
     except KeyboardInterrupt:
         reporter.end("stopped")
@@ -280,43 +253,112 @@ def _outcome(run: Run, reporter: RunReporter) -> int:
 
 
 def _record_failure(run: Run, reporter: RunReporter, error: BaseException) -> None:
-    known = explained(error)
-    trace = redacted("".join(traceback.format_exception(error)))
-    if known is None:
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        failure = RunError(
-            kind=type(error).__name__, message=redacted(what), hint="This is a bug; please report it with the log", traceback=trace
-        )
-        print(trace, file=sys.stderr)
-    else:
-        field = known.field if isinstance(known, ConfigError) else None
-        kept = None if isinstance(error, LepError) else trace
-        failure = RunError(
-            kind=type(known).__name__, message=redacted(known.message), hint=redacted(known.hint), field=field, traceback=kept
-        )
-        print(f"error: {failure.message}. {failure.hint}", file=sys.stderr)
-    try:
-        write_json(run.path / "errors" / "rank-0.json", failure.to_json())
-    except (LepError, OSError) as problem:
-        print(f"the error could not be written: {problem}", file=sys.stderr)
+    failure = described(error)
+    _print_failure(failure)
+    if not isinstance(error, PeerLost) or error.failure is None:
+        write_rank_error(RankErrors(run.path / "errors"), failure)
     reporter.end("failed", failure)
 
 
+def write_rank_error(errors: RankErrors, failure: RunError) -> None:
+    """Leave the error of this process for the others and for whoever started them."""
+    try:
+        errors.write(failure.to_json())
+    except (LepError, OSError) as problem:
+        print(f"the error could not be written: {problem}", file=sys.stderr)
+
+
+def _print_failure(failure: RunError) -> None:
+    is_bug = failure.hint == BUG_HINT
+    print(failure.traceback if is_bug else f"error: {failure.message}. {failure.hint}", file=sys.stderr)
+
+
+def run_share(
+    verb: str, config: Config, reporter: Reporter, *, on_loss: Callable[[PeerLost], None], on_stop: Callable[[], None] | None = None
+) -> pipeline.Report:
+    """Run a verb, or in one of several processes this process's share of it; `on_loss`, `on_stop`: see `ranks.watched`."""
+    if ranks.world_size() == 1:
+        return pipeline.VERBS[verb].run(config, reporter)
+    ranks.check_world_size(getattr(config, "processes", 1))
+    from lep_core.training.team import join
+
+    team = join(getattr(config, "device", "auto"))
+    with ranks.watched(errors=RankErrors.from_environment(), gone=team.gone, on_loss=on_loss, on_stop=on_stop):
+        return pipeline.VERBS[verb].run(config, reporter)
+
+
+def leave_team() -> None:
+    """Wait for the other processes of this work, if there are any: torchrun ends all of them as soon as one has gone."""
+    if ranks.world_size() > 1:
+        from lep_core.training.team import leave
+
+        leave()
+
+
+class ShareReporter(SilentReporter):
+    """The reporter of a process that only computes a share: it says nothing and hears signals."""
+
+    ended = False
+    can_interrupt = False
+
+    def __init__(self) -> None:
+        self._stop_asked = False
+
+    def should_stop(self) -> bool:
+        return self._stop_asked
+
+    def ask_to_stop(self) -> bool:
+        """Make `should_stop` true; False when it was already."""
+        asked_before, self._stop_asked = self._stop_asked, True
+        return not asked_before
+
+
+def _execute_share(run: Run) -> int:
+    """Execute a run in a process that is not the first of its team."""
+    reporter, errors = ShareReporter(), RankErrors(run.path / "errors")
+    try:
+        ranks.check_world_size(run.config.get("processes", 1))
+        from lep_core.training.team import join
+
+        # The first process joins when it has the run's lock and has put an earlier attempt aside.
+        join(run.config.get("device", "auto"))
+        with _signals_to(reporter):
+            report = run_share(run.verb, run.typed_config(), reporter, on_loss=lambda loss: None)
+            leave_team()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as error:  # noqa: BLE001
+        # The process ends here; see `_outcome`.
+        is_own = not isinstance(error, PeerLost)
+        is_silent_loss = isinstance(error, PeerLost) and error.failure is None
+        if is_own or (is_silent_loss and not _has_ended(run)):
+            write_rank_error(errors, described(error))
+        if isinstance(error, ConfigError):
+            # The first process found the same wrong setting; torchrun would end it before it has said so.
+            give_up = time.monotonic() + FIRST_WORD_SECONDS
+            while not _has_ended(run) and time.monotonic() < give_up:
+                time.sleep(TICK_SECONDS)
+        return exit_code(error)
+    return INTERRUPTED if getattr(report, "stopped", False) else SUCCEEDED
+
+
+def _has_ended(run: Run) -> bool:
+    return (read_json_if_whole(run.path / STATUS_FILE) or {}).get("state") in FINAL_STATES
+
+
 def _refuse_several_processes(run: Run) -> None:
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1:
-        error = JobError(
-            f"{run.verb} runs in one process, but {world_size} were started",
-            "Start it with `python -m lep_core execute RUN`, without torchrun",
-        )
-        rank = int(os.environ.get("RANK", "0"))
-        failure = RunError(kind="JobError", message=error.message, hint=error.hint)
-        write_json(run.path / "errors" / f"rank-{rank}.json", failure.to_json())
-        raise error
+    if run.verb in SHARED_VERBS:
+        return
+    error = JobError(
+        f"{run.verb} runs in one process, but {ranks.world_size()} were started",
+        "Start it with `python -m lep_core execute RUN`, without torchrun",
+    )
+    RankErrors(run.path / "errors").write(ranks.failure_of(error))
+    raise error
 
 
 @contextmanager
-def _signals_to(reporter: RunReporter) -> Generator[None, None, None]:
+def _signals_to(reporter: RunReporter | ShareReporter) -> Generator[None, None, None]:
     """SIGTERM and the first SIGINT ask to stop, the second SIGINT interrupts. Python allows this in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,19 +1,22 @@
 """Files that are either whole or not there: atomic writing of files and of folders, and checks of the place they go to.
 
 A file or folder is written under a temporary name beside its final one, flushed to the disk and renamed. Whoever is killed
-half-way leaves a `.partial-*` entry behind and nothing under the final name.
+half-way leaves a `.partial-*` entry behind and nothing under the final name; whoever writes to that name next removes it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +66,17 @@ def atomic_folder(final: Path, *, overwrite: bool = False) -> Generator[Path, No
     final = Path(final)
     check_output(final, overwrite=overwrite)
     with translated_errors(final):
+        _clear_abandoned(final)
         partial = _partial_name(final)
         make_folder(partial)
-        try:
-            yield partial
-            _fsync_tree(partial)
-            _replace_folder(partial, final)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        with _held(partial):
+            try:
+                yield partial
+                _fsync_tree(partial)
+                _replace_folder(partial, final)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
 
 
 def make_folder(path: Path) -> None:
@@ -113,6 +118,13 @@ def clear_output(final: Path, *, overwrite: bool = False) -> None:
         if final.is_dir():
             shutil.rmtree(final)
         make_folder(final)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that nobody ever sees a part of it under its name."""
+    aside = _partial_name(folder)
+    os.replace(folder, aside)
+    shutil.rmtree(aside)
 
 
 def clear_partials(folder: Path) -> None:
@@ -209,6 +221,35 @@ def fsync_folder(folder: Path) -> None:
 def _partial_name(final: Path) -> Path:
     # Not tempfile: what it makes is private to the user, results are to have the rights that the umask gives.
     return final.parent / f"{PARTIAL_PREFIX}{final.name}-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def _held(folder: Path) -> Generator[None, None, None]:
+    """Hold a lock on a folder, which the operating system releases when this process dies."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Some network file systems lock no folders; then a leftover stays until somebody deletes it.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear_abandoned(final: Path) -> None:
+    """Delete what killed writers of `final` left beside it; what is still being written is locked."""
+    for path in final.parent.glob(f"{PARTIAL_PREFIX}{glob.escape(final.name)}-*"):
+        is_ours = re.fullmatch(r"[0-9a-f]{12}", path.name[-12:]) and len(path.name) == len(PARTIAL_PREFIX) + len(final.name) + 13
+        if not is_ours or path.is_symlink() or not path.is_dir():
+            continue
+        # A folder that cannot be locked may be in use.
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _is_result_folder(folder: Path) -> bool:

@@ -9,6 +9,7 @@ step, and every result folder receives a `report.json` with the settings that ma
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lep_core import config as configs
+from lep_core import ranks
 from lep_core.config import Config
 from lep_core.errors import CorpusError
-from lep_core.files import atomic_folder, check_apart, read_json, write_json
+from lep_core.files import atomic_folder, check_apart, clear_output, clear_partials, read_json, write_json
 from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
 
@@ -46,10 +48,12 @@ class Verb:
     config: type[Config]
     run: Callable[[Any, Reporter], Report]
     light: bool = False
+    about: str | None = None
 
     @property
     def summary(self) -> str:
-        return (self.config.__doc__ or "").strip()
+        """What the verb does: the description of its settings, unless it shares them with another verb."""
+        return (self.about or self.config.__doc__ or "").strip()
 
 
 def add_corpus(config: configs.AddCorpusConfig, reporter: Reporter = SILENT) -> Report:
@@ -62,24 +66,31 @@ def add_corpus(config: configs.AddCorpusConfig, reporter: Reporter = SILENT) -> 
 def measure_fertility(
     config: configs.MeasureFertilityConfig | Iterable[Any], texts: Iterable[str] | None = None, reporter: Reporter = SILENT
 ) -> Report:
-    """Tokens per word, characters per token and more, for several tokenizers over the same text in one pass.
+    """Tokens per word, characters per token and more, for several tokenizers over the same text in one pass; parity of languages.
 
     Args:
         config: the settings; or the tokenizers themselves (folders or loaded tokenizers), then with `texts`.
         texts: the texts to measure on, when tokenizers are given directly.
         reporter: where progress goes.
     """
-    from lep_core.models import load_tokenizer
+    from lep_core.corpus.parallel import parallel_lines
+    from lep_core.models import resolve
     from lep_core.tokenizer.fertility import measure_fertility as stage
+    from lep_core.tokenizer.parity import choose_reference, parity_of
 
-    if isinstance(config, configs.MeasureFertilityConfig):
-        sources: list[Any] = list(config.tokenizer)
-        texts = texts_of(config, config.input)
-    else:
-        sources = list(config)
+    sources: list[Any] = list(config.tokenizer if isinstance(config, configs.MeasureFertilityConfig) else config)
     named = zip(distinct_names(map(_tokenizer_name, sources)), sources, strict=True)
-    tokenizers = [(name, load_tokenizer(source) if isinstance(source, (str, Path)) else source) for name, source in named]
-    return stage(tokenizers, texts or (), reporter=reporter)
+    tokenizers = [(name, resolve(source) if isinstance(source, (str, Path)) else source) for name, source in named]
+    if not isinstance(config, configs.MeasureFertilityConfig):
+        return stage(tokenizers, texts or (), reporter=reporter)
+    languages = parallel_lines(config.parallel, encoding=config.encoding)
+    reference = choose_reference(list(languages), config.reference) if languages else ""
+    parallel = stage(tokenizers, languages, reporter=reporter) if languages else None
+    if parallel and not config.input:
+        return dataclasses.replace(parallel, parity=parity_of(parallel, reference))
+    names = distinct_names(config.input)
+    report = stage(tokenizers, {name: texts_of(config, (item,)) for name, item in zip(names, config.input, strict=True)}, reporter=reporter)
+    return dataclasses.replace(report, parity=parity_of(parallel, reference)) if parallel else report
 
 
 def build_tokenizer(config: configs.BuildTokenizerConfig, reporter: Reporter = SILENT) -> Report:
@@ -88,7 +99,7 @@ def build_tokenizer(config: configs.BuildTokenizerConfig, reporter: Reporter = S
     from lep_core.tokenizer.build import build_tokenizer as stage
 
     config = config.replace(base=str(resolve(config.base)))
-    inputs = (config.base, *config.input)
+    inputs = (config.base, *config.input, *([config.source] if config.source else []))
 
     def texts() -> Iterator[str]:
         return texts_of(config, config.input, split="train")
@@ -97,57 +108,71 @@ def build_tokenizer(config: configs.BuildTokenizerConfig, reporter: Reporter = S
 
 
 def initialize(config: configs.InitializeConfig, reporter: Reporter = SILENT) -> Report:
-    """Give the base model the new vocabulary with averaged rows."""
+    """Give the base model the new vocabulary; its rows are made from the rows that the model has."""
     from lep_core.embeddings.initialize import initialize as stage
     from lep_core.models import resolve
 
-    config = config.replace(base=str(resolve(config.base)))
-    inputs = (config.base, config.tokenizer)
-    return _into_folder("initialize", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
+    config = config.replace(base=str(resolve(config.base)), donor=None if config.donor is None else str(resolve(config.donor)))
+    inputs = (config.base, config.tokenizer, *config.input, *([config.donor] if config.donor else []))
+
+    def texts() -> Iterator[str]:
+        return texts_of(config, config.input, split="train")
+
+    return _into_folder("initialize", config, inputs, lambda output: stage(config, output=output, reporter=reporter, texts=texts))
 
 
 def train(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
     """Train input embeddings and head on raw text; the body stays as it is."""
-    from lep_core.corpus.split import digest_of
     from lep_core.models import resolve
+    from lep_core.models.adapters import mention_adapters
     from lep_core.training.loop import train as stage
 
     config = config.replace(model=str(resolve(config.model)))
-    output = Path(config.output)
-    checkpoints = Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
-    inputs = (config.model, *config.input, *config.replay, *config.heldout, *([config.initial] if config.initial else []))
+    mention_adapters([config.model], reporter)
+    output, checkpoints, inputs = Path(config.output), _checkpoints_of(config), _training_inputs(config)
     check_apart(checkpoints, output, *existing_paths(inputs))
 
-    @cache
-    def held() -> set[bytes]:
-        return _heldout_digests(config)
-
-    # Held out is decided by the text: whatever is measured on is never learned, not even as a repetition in another file.
-    def learned(inputs: Iterable[str], split: str) -> Iterator[str]:
-        found = False
-        for document in _training_documents(config, inputs, split):
-            if digest_of(document.text) not in held():
-                found = True
-                yield document.text
-        if not found:
-            raise CorpusError(f"all text of {', '.join(inputs)} is held out for measuring", "Give text to learn from besides it")
-
-    def measured() -> Iterator[str]:
-        given = _training_documents(config, config.heldout, "heldout") if config.heldout else _training_documents(config, config.input)
-        return (document.text for document in given if digest_of(document.text) in held())
-
     def run(folder: Path) -> Report:
-        return stage(
-            config,
-            texts=lambda: learned(config.input, "train" if config.heldout else "all"),
-            heldout=measured,
-            replay=(lambda: learned(config.replay, "train")) if config.replay else None,
-            output=folder,
-            checkpoints=checkpoints,
-            reporter=reporter,
-        )
+        return stage(config, **_training_texts(config), output=folder, checkpoints=checkpoints, reporter=reporter)
 
     return _into_folder("train", config, inputs, run, replace=config.resume and _was_stopped(output, "train"))
+
+
+def preflight(config: configs.TrainConfig, reporter: Reporter = SILENT) -> Report:
+    """Estimate memory, disk and time of a training, and name what is missing or wrong, without training."""
+    from lep_core.corpus.sample import sample_text
+    from lep_core.training.preflight import preflight as stage
+
+    def sample(inputs: tuple[str, ...]) -> tuple[list[str], int]:
+        return sample_text(inputs, text_field=config.text_field, encoding=config.encoding, split="train")
+
+    return stage(
+        config,
+        sample=lambda: sample(config.input),
+        replay=(lambda: sample(config.replay)) if config.replay else None,
+        output=Path(config.output),
+        checkpoints=_checkpoints_of(config),
+        reporter=reporter,
+    )
+
+
+def sweep_learning_rate(config: configs.SweepConfig, reporter: Reporter = SILENT) -> Report:
+    """Try several learning rates on a part of the steps; finished ones are kept for a resumed sweep."""
+    from lep_core.models import resolve
+    from lep_core.training.sweep import sweep as stage
+
+    config = config.replace(model=str(resolve(config.model)))
+    output = Path(config.output)
+    check_apart(output, *existing_paths(_training_inputs(config)))
+    if config.resume:
+        clear_partials(output)
+    else:
+        clear_output(output, overwrite=config.overwrite)
+    # Shows whose folder this is, so that an unfinished one can be overwritten as well.
+    write_json(output / REPORT_FILE, report_record("sweep-learning-rate", config))
+    report = stage(config, **_training_texts(config), output=output, reporter=reporter)
+    write_json(output / REPORT_FILE, report_record("sweep-learning-rate", config, report))
+    return report
 
 
 def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> Report:
@@ -156,13 +181,16 @@ def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> R
     from lep_core.propagation.propagate import propagate as stage
 
     config = config.replace(base=str(resolve(config.base)), adapted=str(resolve(config.adapted)), instruct=str(resolve(config.instruct)))
-    inputs = (config.base, config.adapted, config.instruct)
+    inputs = (config.base, config.adapted, config.instruct, *([config.adapter] if config.adapter else []))
     return _into_folder("propagate", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
 
 
 def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Report:
     """Measure models on the same text and items."""
     from lep_core.evaluation.evaluate import evaluate as stage
+    from lep_core.models.adapters import mention_adapters
+
+    mention_adapters(config.model, reporter)
 
     def run(output: Path | None) -> Report:
         return stage(config, texts=lambda: measuring_texts(config), output=output, reporter=reporter)
@@ -173,6 +201,9 @@ def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Rep
 def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = SILENT) -> Report:
     """Measure characters per second of models on the same prompts."""
     from lep_core.evaluation.speed import benchmark_speed as stage
+    from lep_core.models.adapters import mention_adapters
+
+    mention_adapters(config.model, reporter)
 
     def run(output: Path | None) -> Report:
         return stage(config, texts=lambda: measuring_texts(config), reporter=reporter)
@@ -180,10 +211,21 @@ def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = S
     return _into_optional_folder("benchmark-speed", config, (*config.model, *config.input), run)
 
 
+def explore_embeddings(config: configs.ExploreEmbeddingsConfig, reporter: Reporter = SILENT) -> Report:
+    """Nearest neighbours of words in several models, and a common map of their rows."""
+    from lep_core.embeddings.explore import explore_embeddings as stage
+    from lep_core.models import resolve
+
+    config = config.replace(model=tuple(str(resolve(model)) for model in config.model))
+    return _into_optional_folder("explore-embeddings", config, config.model, lambda _: stage(config, reporter))
+
+
 def generate(config: configs.GenerateConfig, reporter: Reporter = SILENT) -> Report:
     """Let models answer one prompt."""
     from lep_core.inference.generate import generate as stage
+    from lep_core.models.adapters import mention_adapters
 
+    mention_adapters(config.model, reporter)
     return stage(config, reporter=reporter)
 
 
@@ -191,8 +233,10 @@ def export(config: configs.ExportConfig, reporter: Reporter = SILENT) -> Report:
     """Write a model folder for others, with a model card and proof of equal logits."""
     from lep_core.export.folder import export_model as stage
     from lep_core.models import resolve
+    from lep_core.models.adapters import mention_adapters
 
     config = config.replace(model=str(resolve(config.model)))
+    mention_adapters([config.model], reporter)
     return _into_folder(
         "export", config, (config.model,), lambda output: stage(config, output=output, reporter=reporter), report_file=False
     )
@@ -224,10 +268,13 @@ VERBS: dict[str, Verb] = {
         ),
         Verb("build-tokenizer", configs.BuildTokenizerConfig, build_tokenizer),
         Verb("initialize", configs.InitializeConfig, initialize),
+        Verb("preflight", configs.TrainConfig, preflight, light=True, about=preflight.__doc__),
+        Verb("sweep-learning-rate", configs.SweepConfig, sweep_learning_rate),
         Verb("train", configs.TrainConfig, train),
         Verb("propagate", configs.PropagateConfig, propagate),
         Verb("evaluate", configs.EvaluateConfig, evaluate),
         Verb("benchmark-speed", configs.BenchmarkSpeedConfig, benchmark_speed),
+        Verb("explore-embeddings", configs.ExploreEmbeddingsConfig, explore_embeddings, light=True),
         Verb("generate", configs.GenerateConfig, generate),
         Verb("export", configs.ExportConfig, export),
         Verb("adapt", configs.AdaptConfig, adapt),
@@ -259,6 +306,44 @@ def measuring_texts(config: configs.EvaluateConfig | configs.BenchmarkSpeedConfi
                 waiting.remove(texts)
             else:
                 yield text
+
+
+def _checkpoints_of(config: configs.TrainConfig) -> Path:
+    output = Path(config.output)
+    return Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
+
+
+def _training_inputs(config: configs.TrainConfig) -> tuple[str, ...]:
+    return (config.model, *config.input, *config.replay, *config.heldout, *([config.initial] if config.initial else []))
+
+
+def _training_texts(config: configs.TrainConfig) -> dict[str, Any]:
+    """`texts`, `heldout` and `replay` of a training. Held out is decided by the text: whatever is measured on is never learned, not even
+    as a repetition in another file."""
+    from lep_core.corpus.split import digest_of
+
+    @cache
+    def held() -> set[bytes]:
+        return _heldout_digests(config)
+
+    def learned(inputs: Iterable[str], split: str) -> Iterator[str]:
+        found = False
+        for document in _training_documents(config, inputs, split):
+            if digest_of(document.text) not in held():
+                found = True
+                yield document.text
+        if not found:
+            raise CorpusError(f"all text of {', '.join(inputs)} is held out for measuring", "Give text to learn from besides it")
+
+    def measured() -> Iterator[str]:
+        given = _training_documents(config, config.heldout, "heldout") if config.heldout else _training_documents(config, config.input)
+        return (document.text for document in given if digest_of(document.text) in held())
+
+    return {
+        "texts": lambda: learned(config.input, "train" if config.heldout else "all"),
+        "heldout": measured,
+        "replay": (lambda: learned(config.replay, "train")) if config.replay else None,
+    }
 
 
 def _training_documents(config: configs.TrainConfig, inputs: Iterable[str], split: str = "all") -> Iterator[Document]:
@@ -309,6 +394,9 @@ def _into_folder(
 ) -> Report:
     output = Path(config.output)
     check_apart(output, *existing_paths(inputs))
+    if ranks.rank() > 0:
+        # Of several processes the first one writes; the others only compute their share.
+        return run(output)
     with atomic_folder(output, overwrite=config.overwrite or replace) as folder:
         report = run(folder)
         if report_file:

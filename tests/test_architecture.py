@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("corpus", "tokenizer", "embeddings", "training", "propagation", "evaluation", "inference", "export", "demo")
-FOUNDATION = {"errors", "progress", "files", "config", "models", "measuring", "names"}
+FOUNDATION = {"errors", "progress", "files", "config", "models", "measuring", "names", "ranks"}
 # stage -> other stages that it may use
 BETWEEN_STAGES = {
     "embeddings": {"tokenizer"},

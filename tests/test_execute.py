@@ -18,7 +18,8 @@ from lep_core import execute as execution
 from lep_core import pipeline
 from lep_core.config import GenerateConfig, TrainConfig
 from lep_core.errors import ConfigError, JobError, TrainingError
-from lep_core.execute import execute, explained, redacted
+from lep_core.execute import execute
+from lep_core.failures import explained, redacted
 from lep_core.files import read_json, write_json
 from lep_core.pipeline import Verb
 from lep_core.runs.workspace import Workspace
@@ -258,8 +259,8 @@ def test_a_run_is_never_executed_twice_at_once(run_of):
     assert execute(run.path) == 0
 
 
-def test_several_processes_are_refused_where_one_is_meant(run_of, monkeypatch):
-    run = run_of(steps)
+def test_several_processes_are_refused_where_one_is_meant(project, monkeypatch):
+    run = project.create_run("generate", {"model": ["m"], "prompt": "x"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(JobError, match="one process, but 2"):

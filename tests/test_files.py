@@ -9,6 +9,7 @@ import pytest
 
 from lep_core.errors import OutputError, ResourceError
 from lep_core.files import (
+    PARTIAL_PREFIX,
     atomic_folder,
     check_apart,
     check_free_space,
@@ -152,3 +153,19 @@ def test_links_in_a_circle_are_no_output(tmp_path):
     for place in (loop, loop / "result"):
         with pytest.raises(OutputError), atomic_folder(place):
             pass
+
+
+def test_the_next_writer_removes_what_a_killed_one_left_but_not_what_is_being_written(tmp_path):
+    abandoned = tmp_path / f"{PARTIAL_PREFIX}out-{'0' * 12}"
+    of_others = [tmp_path / f"{PARTIAL_PREFIX}{name}" for name in (f"out-put-{'0' * 12}", "out-notes", f"xout-{'0' * 12}")]
+    for folder in (abandoned, *of_others):
+        folder.mkdir()
+    with atomic_folder(tmp_path / "out") as first:
+        assert not abandoned.exists()
+        with atomic_folder(tmp_path / "out") as second:
+            assert first.is_dir()
+            (second / "report.json").write_text("{}")
+        (first / "report.json").write_text("{}")
+        (tmp_path / "out").rename(tmp_path / "other")
+    assert all(folder.is_dir() for folder in of_others)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["other", "out"]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lep_core.config import ITEM_TASKS
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
 from ui.material import CONTROL, finished, label_of, models, result_of
@@ -49,7 +50,7 @@ def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
     # Text is predicted in the contexts that training used, where the project says so: longer ones are another question.
     context = {name: value for name, value in project.settings.get("defaults", {}).items() if name == "block_size"}
     evaluation: dict[str, Any] = {"model": chosen, "task": list(wish.tasks), "limit": wish.limit, "input": list(wish.text), **context}
-    if "instruct" in wish.tasks:
+    if set(wish.tasks) & set(ITEM_TASKS):
         evaluation["items"] = list(wish.items)
     studio.start(project, "evaluate", evaluation, inputs={GROUP: group, PART: "new"}, after=before)
     if wish.old_text and "bits-per-byte" in wish.tasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from lep_core.demo.corpora import write_corpora
+from lep_core.demo.corpora import write_corpora, write_parallel
 from lep_core.demo.path import demo_pair
 from lep_core.demo.settings import DEMO_SETTINGS
 from lep_core.errors import ModelError
@@ -27,11 +27,13 @@ def make_demo_project(workspace: Workspace) -> None:
         return
     project = workspace.create_project("Demo", base=str(base), instruct=str(instruct), language="ru")
     files = write_corpora(project.path / "files", 0)
+    parallel = write_parallel(project.path / "files" / "parallel", 0)
     project.update_settings(
         demo=True,
         text_files=[str(files.russian_corpus), str(files.english_corpus)],
         corpus_files=[str(files.russian_corpus)],
         replay_files=[str(files.english_corpus)],
+        parallel_files=[str(path) for path in parallel],
         item_files=[str(files.items)],
         defaults=dict(DEMO_SETTINGS),
         speed=dict(SPEED_SETTINGS),

@@ -9,16 +9,76 @@ from typing import Any
 
 import gradio as gr
 
+from lep_core.jobs.queue import lane
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
 from ui.i18n import Translator
 from ui.material import run_name
-from ui.messages import action, escape, note_area
+from ui.messages import action, escape, note_area, without_flags
 from ui.studio import Studio
 
+MOST_NAMES = 3
 ICONS = {"queued": "⏳", "running": "▶", "succeeded": "✔", "stopped": "■", "failed": "✖"}
 SHOWN_RUNS = 40
 LOG_LINES = 60
+
+
+def job_selector(t: Translator) -> gr.Dropdown:
+    """Which job the panel shows: made before the tabs, so that they can listen to it, and rendered by the panel."""
+    return gr.Dropdown(
+        choices=[(t("jobs.follow"), "")],
+        value="",
+        label=t("jobs.select"),
+        elem_id="job-select",
+        interactive=True,
+        filterable=False,
+        render=False,
+    )
+
+
+class RunButtons:
+    """Stop and keep, stop and discard, resume: for one run, wherever it is shown."""
+
+    def __init__(self, studio: Studio, *, prefix: str) -> None:
+        self.studio, t = studio, studio.t
+        with gr.Row(elem_classes=["run-buttons"]):
+            self.keep = gr.Button(t("jobs.stop_keep"), size="sm", interactive=False, elem_id=f"{prefix}-stop-keep", min_width=100)
+            self.discard = gr.Button(
+                t("jobs.stop_discard"), size="sm", variant="stop", interactive=False, elem_id=f"{prefix}-stop-discard", min_width=100
+            )
+            self.resume = gr.Button(t("jobs.resume"), size="sm", visible=False, elem_id=f"{prefix}-resume", min_width=100)
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.keep, self.discard, self.resume]
+
+    def render(self, run: Run | None) -> dict[Any, Any]:
+        """Which of the buttons make sense now."""
+        status = run.status() if run else None
+        active = status is not None and status.state in ("queued", "running")
+        resumable = run is not None and status is not None and status.state in ("stopped", "failed") and not status.discarded
+        return {
+            self.keep: gr.update(interactive=active and not (status and status.stopping)),
+            self.discard: gr.update(interactive=active),
+            self.resume: gr.update(visible=bool(resumable and run and run.can_resume)),
+        }
+
+    def press(self, what: str, run: Run | None) -> None:
+        """Ask the queue for what the button says: "keep", "discard" or "resume"."""
+        queue = self.studio.backend.queue
+        if run is not None:
+            {"keep": queue.stop, "discard": queue.discard, "resume": queue.resume}[what](run)
+
+
+def current_run(project: Project) -> Run | None:
+    """The running job, else the next in the queue, else the newest."""
+    runs = project.runs()
+    states = {run.id: run.status().state for run in runs}
+    for state in ("running", "queued"):
+        active = [run for run in runs if states[run.id] == state and not run.prepared]
+        if active:
+            return active[-1]
+    return runs[0] if runs else None
 
 
 class JobPanel:
@@ -27,17 +87,12 @@ class JobPanel:
     def __init__(self, studio: Studio) -> None:
         self.studio, t = studio, studio.t
         gr.Markdown(f"### {t('jobs.title')}")
-        self.select = gr.Dropdown(
-            choices=[(t("jobs.follow"), "")], value="", label=t("jobs.select"), elem_id="job-select", interactive=True, filterable=False
-        )
+        self.select = studio.job if studio.job is not None else job_selector(t)
+        self.select.render()
         self.status = gr.Markdown(t("jobs.none"), elem_id="job-status", elem_classes=["job-status"])
         self.error = gr.Markdown("", visible=False, elem_id="job-error", elem_classes=["note"])
-        with gr.Row():
-            self.keep = gr.Button(t("jobs.stop_keep"), size="sm", interactive=False, elem_id="job-stop-keep", min_width=100)
-            self.discard = gr.Button(
-                t("jobs.stop_discard"), size="sm", variant="stop", interactive=False, elem_id="job-stop-discard", min_width=100
-            )
-        self.resume = gr.Button(t("jobs.resume"), size="sm", visible=False, elem_id="job-resume")
+        self.buttons = RunButtons(studio, prefix="job")
+        self.keep, self.discard, self.resume = self.buttons.outputs
         self.note = note_area("job-note")
         with gr.Accordion(t("jobs.log"), open=True):
             self.log = gr.Textbox(
@@ -64,15 +119,9 @@ class JobPanel:
 
     def watched(self, project: Project, selected: str | None) -> Run | None:
         """The selected run; when none is selected, the running one, else the next in the queue, else the newest."""
-        runs = project.runs()
         if selected:
-            return next((run for run in runs if run.id == selected), None)
-        states = {run.id: run.status().state for run in runs}
-        for state in ("running", "queued"):
-            active = [run for run in runs if states[run.id] == state]
-            if active:
-                return active[-1]
-        return runs[0] if runs else None
+            return next((run for run in project.runs() if run.id == selected), None)
+        return current_run(project)
 
     def choices(self, project: Project) -> list[tuple[str, str]]:
         """The job list: newest first."""
@@ -90,12 +139,12 @@ class JobPanel:
         }
         if run is None:
             hidden = gr.update(visible=False)
-            return {**changes, self.status: self.studio.t("jobs.none"), self.error: hidden, self.log: "", **self._buttons(None)}
+            return {**changes, self.status: self.studio.t("jobs.none"), self.error: hidden, self.log: "", **self.buttons.render(None)}
         status = run.status()
         changes[self.status] = status_text(run, project, self.studio)
         changes[self.error] = gr.update(value=error_text(run, self.studio.t), visible=status.error is not None)
         changes[self.log] = run.log_tail(LOG_LINES)
-        return {**changes, **self._buttons(run)}
+        return {**changes, **self.buttons.render(run)}
 
     def signature(self, project: Project, selected: str | None) -> str:
         """Changes when the panel would look different."""
@@ -103,37 +152,23 @@ class JobPanel:
         states = [(item.id, item.status().state) for item in project.runs()[:SHOWN_RUNS]]
         return repr((project.id, selected, states, run and (run.id, run.status(), run.log_tail(3))))
 
-    def _buttons(self, run: Run | None) -> dict[Any, Any]:
-        state = run.status().state if run else ""
-        active = state in ("queued", "running")
-        stopping = bool(run and run.status().stopping)
-        resumable = bool(run and run.can_resume and state in ("stopped", "failed") and not run.status().discarded)
-        return {
-            self.keep: gr.update(interactive=active and not stopping),
-            self.discard: gr.update(interactive=active),
-            self.resume: gr.update(visible=resumable),
-        }
-
     def _run(self, project_id: str, selected: str | None) -> tuple[Project, Run | None]:
         project = self.studio.open_project(project_id)
         return project, self.watched(project, selected)
 
     def _stop_keep(self, project_id: str, selected: str | None) -> dict[Any, Any]:
         project, run = self._run(project_id, selected)
-        if run is not None:
-            self.studio.backend.queue.stop(run)
+        self.buttons.press("keep", run)
         return self.render(project, selected)
 
     def _stop_discard(self, project_id: str, selected: str | None) -> dict[Any, Any]:
         project, run = self._run(project_id, selected)
-        if run is not None:
-            self.studio.backend.queue.discard(run)
+        self.buttons.press("discard", run)
         return self.render(project, selected)
 
     def _resume(self, project_id: str, selected: str | None) -> dict[Any, Any]:
         project, run = self._run(project_id, selected)
-        if run is not None:
-            self.studio.backend.queue.resume(run)
+        self.buttons.press("resume", run)
         return self.render(project, selected)
 
 
@@ -144,8 +179,7 @@ def status_text(run: Run, project: Project, studio: Studio) -> str:
     if status.stopping and not status.ended:
         lines.append(t("jobs.stopping"))
     if status.state == "queued":
-        turn = studio.backend.queue.turn(run)
-        lines.append(t("jobs.waits", turn=turn) if turn else t("jobs.waits_soon"))
+        lines.append(waiting_text(run, project, studio))
     if status.state == "running":
         if status.stage:
             lines.append(escape(t.stage(status.stage)))
@@ -164,9 +198,37 @@ def status_text(run: Run, project: Project, studio: Studio) -> str:
     return "  \n".join(lines)
 
 
+def waiting_text(run: Run, project: Project, studio: Studio) -> str:
+    """Markdown: which jobs must end before a queued one begins."""
+    t, queue = studio.t, studio.backend.queue
+    if run.prepared:
+        return t("jobs.prepared")
+    before = [Run(run.path.parent / item) for item in run.after]
+    needed = [item for item in before if item.path.is_dir() and not item.status().ended]
+    turn = queue.turn(run)
+    ahead = [*queue.running(lane(run)), *queue.waiting(lane(run))[: turn - 1]] if turn else []
+    names = [escape(_name_from(item, project, t)) for item in dict.fromkeys([*needed, *ahead])]
+    if not names:
+        return t("jobs.waits_soon")
+    more = t("jobs.and_more", count=len(names) - MOST_NAMES) if len(names) > MOST_NAMES else ""
+    return t("jobs.waits_for", names=", ".join(names[:MOST_NAMES]) + more)
+
+
+def _name_from(run: Run, project: Project, t: Translator) -> str:
+    """The run's name, with its project's where that is another one."""
+    own = Project(run.path.parent.parent)
+    name = run_name(run, own, t)
+    return name if own == project else f"{own.name}: {name}"
+
+
 def error_text(run: Run, t: Translator) -> str:
-    """Markdown: what happened and what to do."""
+    """Markdown: what happened and what to do; of a run that needed another one also what became of that."""
     error = run.status().error
     if error is None:
         return ""
-    return f"⚠ {escape(error.message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
+    text = f"⚠ {escape(without_flags(error.message, t))}.  \n{t('error.what_to_do')} {escape(without_flags(error.hint, t))}."
+    for before in (Run(run.path.parent / item) for item in run.after):
+        cause = before.status().error if before.path.is_dir() else None
+        if cause is not None:
+            text += f"  \n**{escape(t.verb(before.verb))}**: {escape(cause.message)}. {escape(cause.hint)}."
+    return text

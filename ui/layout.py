@@ -14,9 +14,9 @@ import gradio as gr
 from lep_core.errors import LepError
 from lep_core.runs.workspace import Project
 from ui.i18n import LANGUAGE_NAMES, LANGUAGES, Translator
-from ui.job_panel import JobPanel
+from ui.job_panel import JobPanel, job_selector
 from ui.messages import unexpected, view
-from ui.studio import TABS, Backend, Studio, TabParts
+from ui.studio import TABS, Backend, Studio, TabParts, latest_project
 from ui.tabs import benchmark, calibrate, chat, corpus, export, propagate, tokenizer, train
 from ui.tabs import project as project_tab
 
@@ -69,7 +69,7 @@ def build_page(backend: Backend, *, language: str) -> gr.Blocks:
         timer = gr.Timer(TICK_SECONDS)
         selector = _header(t)
         with gr.Tabs(elem_id="steps", overflow_behavior="wrap") as tabs:
-            studio = Studio(backend=backend, t=t, project=selector, tabs=tabs)
+            studio = Studio(backend=backend, t=t, project=selector, tabs=tabs, job=job_selector(t))
             parts = {name: _tab(name, studio) for name in TABS}
         with gr.Sidebar(position="right", width=290, elem_id="jobs"):
             panel = JobPanel(studio)
@@ -102,7 +102,7 @@ def _tab(name: str, studio: Studio) -> TabParts:
             gr.Markdown(t(f"next.{name}"))
             if following is not None:
                 forward = gr.Button(t("next.button", tab=t(f"tab.{following}")), elem_id=f"next-{name}", scale=0, min_width=220)
-                view(forward.click, lambda: {studio.tabs: gr.Tabs(selected=following)}, inputs=[], outputs=[studio.tabs], t=t)
+                view(forward.click, lambda: {studio.tabs: gr.update(selected=following)}, inputs=[], outputs=[studio.tabs], t=t)
     return parts
 
 
@@ -122,7 +122,9 @@ def _connect(
         changes: dict[Any, Any] = {}
         after = {"projects": repr(choices)}
         known = {value for _, value in choices}
-        current = project_id if project_id in known else (choices[0][1] if choices else None)
+        current = project_id if project_id in known else None
+        if current is None and (latest := latest_project(studio.backend.workspace)) is not None:
+            current = latest.id
         if after["projects"] != before.get("projects") or current != project_id:
             changes[studio.project] = gr.update(choices=choices, value=current)
         if current is None:
@@ -147,7 +149,7 @@ def _connect(
         except LepError:
             changes = show(None, "", {})
         tab = (saved or {}).get("tab")
-        changes[studio.tabs] = gr.Tabs(selected=tab) if tab in TABS else gr.skip()
+        changes[studio.tabs] = gr.update(selected=tab) if tab in TABS else gr.skip()
         return changes
 
     def remember(project_id: str | None, saved: dict[str, str] | None, event: gr.SelectData) -> dict[Any, Any]:

@@ -37,7 +37,9 @@ def run_name(run: Run, project: Project, t: Translator) -> str:
         return t("run.control_name", verb=t.verb(run.verb), number=number_of(run, project))
     detail = run.config.get("method") if run.verb == "propagate" else run.config.get("variant") if run.verb == "build-tokenizer" else None
     name = t("run.name", verb=t.verb(run.verb), number=number_of(run, project))
-    return f"{name} · {detail}" if detail else name
+    target = run.config.get("instruct") if run.verb == "propagate" else None
+    foreign = short(target) if target and target != project.instruct else None
+    return " · ".join(part for part in (name, detail, foreign) if part)
 
 
 def corpora(project: Project, t: Translator) -> list[Choice]:

@@ -9,6 +9,7 @@ stop the server.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,18 @@ def explain(error: LepError, t: Translator) -> str:
         except KeyError:
             where = f"**{escape(error.field)}** – "
     return f"⚠ {where}{escape(message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
+
+
+def without_flags(text: str, t: Translator) -> str:
+    """A text of the core for a page: `--block-size` becomes the label of that field."""
+
+    def label(match: re.Match[str]) -> str:
+        try:
+            return f"“{t.field_label(match.group(1).replace('-', '_'))}”"
+        except KeyError:
+            return match.group(0)
+
+    return re.sub(r"--([a-z][a-z-]*[a-z])", label, text)
 
 
 def unexpected(error: BaseException, t: Translator) -> str:

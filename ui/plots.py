@@ -14,7 +14,9 @@ GRID_COLOUR = "rgba(128,136,150,0.22)"
 FONT = "ui-sans-serif, system-ui, sans-serif"
 
 
-def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str, y: str, log_y: bool = False) -> Any:
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str, y: str, log_y: bool = False, log_x: bool = False
+) -> Any:
     """Curves over a common axis: name -> (x values, y values). A series of few points gets markers."""
     import plotly.graph_objects as go
 
@@ -30,7 +32,40 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, titl
                 marker={"size": 5},
             )
         )
-    return _finish(figure, title=title, x=x, y=y, log_y=log_y)
+    _finish(figure, title=title, x=x, y=y, log_y=log_y)
+    if len(series) > 1:
+        # Room for a legend of several lines under the name of the axis.
+        figure.update_layout(height=300 + 18 * len(series), legend={"y": -0.3})
+    if log_x:
+        figure.update_xaxes(type="log", exponentformat="power")
+    return figure
+
+
+def points(groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]], *, title: str) -> Any:
+    """A map without units: one colour per group, name -> (x, y, texts shown on hover). The texts are shown as they are."""
+    from html import escape
+
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for index, (name, (across, up, texts)) in enumerate(groups.items()):
+        # Plotly reads some tags in its texts; escaped ones appear as they were typed.
+        figure.add_trace(
+            go.Scatter(
+                x=list(across),
+                y=list(up),
+                name=name,
+                mode="markers",
+                text=[escape(text, quote=False) for text in texts],
+                hoverinfo="text",
+                marker={"color": COLOURS[index % len(COLOURS)], "size": 5, "opacity": 0.65},
+            )
+        )
+    _finish(figure, title=title, x="", y="")
+    figure.update_layout(height=400, showlegend=True, hovermode="closest", legend={"y": -0.06})
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=False, scaleanchor="x")
+    return figure
 
 
 def bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], *, title: str, y: str) -> Any:
@@ -90,6 +125,31 @@ def lying_bars(
     )
     figure.update_xaxes(type="linear")
     figure.update_yaxes(type="category", autorange="reversed", gridcolor="rgba(0,0,0,0)")
+    return figure
+
+
+def stacked_bar(parts: Mapping[str, float], *, title: str, x: str, limit: float | None = None, limit_name: str = "") -> Any:
+    """One lying bar made of parts, with a dashed line where the limit is."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for index, (name, value) in enumerate(parts.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        figure.add_trace(
+            go.Bar(
+                y=[""], x=[value], name=name, orientation="h", marker={"color": colour}, hovertemplate=f"{name}: %{{x:.3g}}<extra></extra>"
+            )
+        )
+    figure.update_layout(barmode="stack", bargap=0.25)
+    _finish(figure, title=title, x=x, y="")
+    figure.update_layout(height=190, showlegend=True, legend={"y": -0.45, "x": 0.0, "traceorder": "normal"}, margin={"t": 46})
+    figure.update_xaxes(type="linear")
+    figure.update_yaxes(type="category", gridcolor="rgba(0,0,0,0)", showticklabels=False)
+    if limit is not None:
+        figure.add_vline(
+            x=limit, line={"color": "#d65f5f", "dash": "dash", "width": 2}, annotation={"text": limit_name, "font": {"size": 11}}
+        )
+        figure.update_xaxes(range=[0, 1.08 * max(limit, sum(parts.values()))])
     return figure
 
 

@@ -14,7 +14,9 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,38 +102,49 @@ def _quiet_environment(workspace: Path) -> None:
 
 
 def build_server(workspace: Path, *, host: str, language: str | None = None, login: tuple[str, str] | None = None) -> Any:
-    """The ASGI app: both pages behind the protection of `ui.protection`."""
-    import gradio as gr
-    from fastapi import FastAPI
-
-    from ui.layout import build_page, theme
+    """The ASGI app: the pages behind the protection of `ui.protection`. The likely language is built now, the other when asked for."""
+    from ui.lazy_page import LazyPage
     from ui.protection import protect
     from ui.studio import Backend
 
     backend = Backend.open(workspace)
-    pages: dict[str, FastAPI] = {}
-    for name in LANGUAGES if language is None else (language,):
-        blocks = build_page(backend, language=name)
-        pages[name] = gr.mount_gradio_app(
-            FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-            blocks,
-            path="/",
-            theme=theme(),
-            css_paths=[ASSETS / "css" / "app.css"],
-            favicon_path=str(ASSETS / "logo.svg"),
-            ssr_mode=False,
-            run_history=False,
-            footer_links=[],
-            max_file_size=MAX_UPLOAD,
-            show_error=False,
-            enable_monitoring=False,
-            mcp_server=False,
-        )
+    names = LANGUAGES if language is None else (language,)
+    pages = {name: LazyPage(partial(_mounted_page, backend, name)) for name in names}
+    pages[language or likely_language(os.environ)].prepare()
     return protect(_with_lifespan(pages, backend), hosts=_allowed_hosts(host), login=login)
 
 
+def likely_language(environment: Mapping[str, str]) -> str:
+    """The language of whoever started the app: most likely also that of the first visitor."""
+    wish = next(filter(None, (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return next((name for name in LANGUAGES if wish.lower().startswith(f"{name}_") or wish.lower() == name), LANGUAGES[0])
+
+
+def _mounted_page(backend: Any, language: str) -> Any:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from ui.layout import build_page, theme
+
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        build_page(backend, language=language),
+        path="/",
+        theme=theme(),
+        css_paths=[ASSETS / "css" / "app.css"],
+        favicon_path=str(ASSETS / "logo.svg"),
+        ssr_mode=False,
+        run_history=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        show_error=False,
+        enable_monitoring=False,
+        mcp_server=False,
+    )
+
+
 def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
-    """One app that hands each request to the page of its language and starts and stops all of them."""
+    """One app that hands each request to the page of its language and ends all of them."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse
@@ -144,10 +157,9 @@ def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> Any:
-        async with AsyncExitStack() as stack:
-            for page in pages.values():
-                await stack.enter_async_context(page.router.lifespan_context(page))
-            yield
+        yield
+        for page in pages.values():
+            await page.end()
         backend.close()
 
     return Starlette(routes=[Route(HEALTH_PATH, health), Mount("/", app=cast(Any, choose_language(pages)))], lifespan=lifespan)

@@ -14,7 +14,7 @@ from lep_core.errors import InputError
 from lep_core.jobs.queue import JobQueue
 from lep_core.runs.lock import FileLock
 from lep_core.runs.run import Run
-from lep_core.runs.workspace import Project, Workspace
+from lep_core.runs.workspace import PROJECT_FILE, Project, Workspace
 from ui.i18n import Translator
 
 logger = logging.getLogger("lep.ui")
@@ -51,6 +51,17 @@ class Backend:
         self.lock.release()
 
 
+def latest_project(workspace: Workspace) -> Project | None:
+    """The project that was worked on last: what a browser opens that has not been here before."""
+    return max(workspace.projects(), key=_last_change, default=None)
+
+
+def _last_change(project: Project) -> float:
+    """When a run was made in the project, or the project itself was made or changed."""
+    places = (project.path / "runs", project.path / PROJECT_FILE)
+    return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+
 @dataclass
 class TabParts:
     """What a tab gives back to the page.
@@ -71,6 +82,7 @@ class Studio:
     t: Translator
     project: gr.Dropdown
     tabs: gr.Tabs
+    job: gr.Dropdown | None = None
 
     def open_project(self, project_id: str | None) -> Project:
         """The selected project."""

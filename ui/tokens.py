@@ -7,6 +7,7 @@ share one character (parts of its bytes) they are one piece with a small count.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -21,10 +22,20 @@ COLOUR_MAP_WITH_DIFFERENCES = {**COLOUR_MAP, DIFFERENT: "#f7768e"}
 # HighlightedText takes a second per thousand tokens: longer texts are cut.
 SHOWN_TOKENS = 400
 SHOWN_CHARACTERS = 1_200
-BROWSER_ROWS = 200
+BROWSER_ROWS = 50
+BROWSER_ORDERS = ("count", "length", "id")
 BROWSER_CHARACTERS = 1_000_000
 
 Piece = tuple[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A text as a tokenizer cuts it: coloured pieces, and the tokens and characters of what was cut."""
+
+    pieces: list[Piece]
+    tokens: int
+    characters: int
 
 
 @lru_cache(maxsize=8)
@@ -48,24 +59,24 @@ def coloured(pieces: Sequence[str]) -> list[Piece]:
     return [(piece, str((start + index) % 4 + 1)) for index, piece in enumerate(pieces[start:])]
 
 
-def compared(folder: str, other: str, text: str, *, with_ids: bool = False) -> tuple[list[Piece], int]:
-    """Coloured tokens of a text, and how many there are; pieces that the other tokenizer cuts elsewhere stand out."""
+def compared(folder: str, other: str, text: str, *, with_ids: bool = False, visible_spaces: bool = False) -> Cut:
+    """Coloured tokens of the beginning of a text; pieces that the other tokenizer cuts elsewhere stand out."""
     text = text[:SHOWN_CHARACTERS]
     own = token_spans(open_tokenizer(folder), text)
     there = _borders([span.text for span in token_spans(open_tokenizer(other), text)])
-    result: list[Piece] = []
+    pieces: list[Piece] = []
     position = 0
     for index, span in enumerate(own):
         end = position + len(span.text)
         same = (position, end) in there
         position = end
-        shown = span.text
+        shown = _visible(span.text).replace("⏎", "⏎\n") if visible_spaces else span.text
         if with_ids:
             shown += f"⟨{' '.join(map(str, span.ids))}⟩"
         elif len(span.ids) > 1:
             shown += f"×{len(span.ids)}"
-        result.append((shown, str(index % 4 + 1) if same else DIFFERENT))
-    return result[:SHOWN_TOKENS], sum(len(span.ids) for span in own)
+        pieces.append((shown, str(index % 4 + 1) if same else DIFFERENT))
+    return Cut(pieces=pieces[:SHOWN_TOKENS], tokens=sum(len(span.ids) for span in own), characters=len(text))
 
 
 def _borders(pieces: Sequence[str]) -> set[tuple[int, int]]:
@@ -73,14 +84,27 @@ def _borders(pieces: Sequence[str]) -> set[tuple[int, int]]:
     return set(pairwise(ends))
 
 
-def new_tokens(folder: str, base: str, text: str | None, search: str) -> list[list[str]]:
-    """Rows (id, token, occurrences, old pieces) of tokens that the base lacks, the most frequent in the text first."""
-    table = _new_tokens(folder, base, text, _stamp(folder), _stamp(base))
-    found = [row for row in table if not search or search.casefold() in row["token"].casefold()]
-    return [
-        [str(row["id"]), _visible(row["token"]), str(row["count"]), " | ".join(map(_visible, row["old_pieces"]))]
-        for row in found[:BROWSER_ROWS]
+def new_tokens(
+    folder: str, base: str, text: str | None, search: str | None, *, order: str = "count", page: int = 1
+) -> tuple[list[list[str]], int]:
+    """One page of rows (id, token, occurrences, characters, old pieces) of tokens that the base lacks, and how many there are.
+
+    `search` finds parts of tokens, upper or lower case alike; a typed space finds the sign that stands for it too. `order`: the
+    most frequent in the text first, the longest first, or by number. A page beyond the last shows the last.
+    """
+    wanted = (search or "").replace("␣", " ").casefold()
+    found = [row for row in _new_tokens(folder, base, text, _stamp(folder), _stamp(base)) if wanted in row["token"].casefold()]
+    if order == "length":
+        found.sort(key=lambda row: -len(row["token"]))
+    elif order == "id":
+        found.sort(key=lambda row: row["id"])
+    last = max(0, -(-len(found) // BROWSER_ROWS) - 1)
+    start = min(page - 1, last) * BROWSER_ROWS
+    rows = [
+        [str(row["id"]), _visible(row["token"]), str(row["count"]), str(len(row["token"])), " | ".join(map(_visible, row["old_pieces"]))]
+        for row in found[start : start + BROWSER_ROWS]
     ]
+    return rows, len(found)
 
 
 @lru_cache(maxsize=4)

@@ -7,11 +7,12 @@ A config checks itself when it is made and raises `ConfigError` with the field's
 from lep_core.config.base import Config, base_type, field_type, flag, is_optional, is_repeatable, option
 from lep_core.config.common import DEVICES, PRECISIONS
 from lep_core.config.corpus import AddCorpusConfig
-from lep_core.config.evaluation import TASKS, BenchmarkSpeedConfig, EvaluateConfig, GenerateConfig
+from lep_core.config.embeddings import ExploreEmbeddingsConfig
+from lep_core.config.evaluation import ITEM_TASKS, TASKS, BenchmarkSpeedConfig, EvaluateConfig, GenerateConfig
 from lep_core.config.path import EXPORT_FORMATS, AdaptConfig, DemoConfig, ExportConfig
-from lep_core.config.propagation import METHODS, PropagateConfig
+from lep_core.config.propagation import METHODS, PAPER_METHODS, PropagateConfig
 from lep_core.config.tokenizer import DEFAULT_NEW_TOKENS, DEFAULT_VOCAB_SIZE, VARIANTS, BuildTokenizerConfig, MeasureFertilityConfig
-from lep_core.config.training import HEADS, INITIALIZATIONS, InitializeConfig, TrainConfig
+from lep_core.config.training import HEADS, INITIALIZATIONS, METHODS_WITH_TEXT, InitializeConfig, SweepConfig, TrainConfig
 
 __all__ = [
     "DEFAULT_NEW_TOKENS",
@@ -20,7 +21,10 @@ __all__ = [
     "EXPORT_FORMATS",
     "HEADS",
     "INITIALIZATIONS",
+    "ITEM_TASKS",
     "METHODS",
+    "METHODS_WITH_TEXT",
+    "PAPER_METHODS",
     "PRECISIONS",
     "TASKS",
     "VARIANTS",
@@ -31,11 +35,13 @@ __all__ = [
     "Config",
     "DemoConfig",
     "EvaluateConfig",
+    "ExploreEmbeddingsConfig",
     "ExportConfig",
     "GenerateConfig",
     "InitializeConfig",
     "MeasureFertilityConfig",
     "PropagateConfig",
+    "SweepConfig",
     "TrainConfig",
     "base_type",
     "field_type",

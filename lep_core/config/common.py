@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from lep_core.config.base import option
@@ -20,8 +21,9 @@ def overwrite_option() -> Any:
 
 def input_option(
     help: str = "text files or folders: txt, md, jsonl, csv, tsv, parquet, also gz, zst or zip; hf://dataset when online",
+    default: Any = dataclasses.MISSING,
 ) -> Any:
-    return option(help=help, kind="text")
+    return option(default, help=help, kind="text")
 
 
 def text_field_option() -> Any:

@@ -17,7 +17,8 @@ from lep_core.config.common import (
 )
 from lep_core.errors import ConfigError
 
-TASKS = ("bits-per-byte", "copy-sentence", "copy-paragraph", "instruct")
+TASKS = ("bits-per-byte", "minimal-pairs", "multiple-choice", "copy-sentence", "copy-paragraph", "instruct")
+ITEM_TASKS = ("minimal-pairs", "multiple-choice", "instruct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,17 @@ class EvaluateConfig(Config):
     model: tuple[str, ...] = option(help="model folders to compare", kind="model")
     task: tuple[str, ...] = option(
         ("bits-per-byte",),
-        help="bits-per-byte: how well text is predicted; copy-*: does it copy a text faithfully; instruct: checkable questions",
+        help="bits-per-byte: how well text is predicted; minimal-pairs: is the grammatical sentence likelier; multiple-choice: is the right option likeliest; copy-*: does it copy a text faithfully; instruct: checkable questions",
         choices=TASKS,
     )
     input: tuple[str, ...] = option((), help="text for bits-per-byte and the copy tasks", kind="text")
-    items: tuple[str, ...] = option((), help="JSONL with prompt and answer (and language) for instruct", kind="items")
+    items: tuple[str, ...] = option(
+        (), help="JSONL or CSV files or folders with items; their keys say which task they belong to", kind="items"
+    )
+    shots: int = option(0, help="solved examples before each question (multiple-choice, instruct)", minimum=0, maximum=100, advanced=True)
+    shot_items: tuple[str, ...] = option(
+        (), help="files with the solved examples; by default the first items, which are then not measured", kind="items", advanced=True
+    )
     limit: int = option(200, help="largest number of documents or items per task", unit="items", minimum=1, maximum=10_000_000)
     block_size: int = option(
         512, help="context of the bits-per-byte measurement", unit="tokens", minimum=8, maximum=1_048_576, advanced=True
@@ -50,7 +57,7 @@ class EvaluateConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         for task in self.task:
-            needed = "items" if task == "instruct" else "input"
+            needed = "items" if task in ITEM_TASKS else "input"
             if not getattr(self, needed):
                 raise ConfigError(needed, f"the task {task} needs {flag(needed)}", f"Give {flag(needed)} FILE")
 

@@ -44,11 +44,23 @@ class AdaptConfig(Config):
     replay: tuple[str, ...] = option((), help="text in the model's old language, mixed in so that it is not forgotten", kind="text")
     replay_share: float = option(0.15, help="share of the training tokens taken from the replay text", minimum=0.0, maximum=0.9)
     variant: str = option("continued-bpe", help="how the vocabulary is built", choices=VARIANTS)
-    new_tokens: int | None = option(None, help="tokens to add (continued-bpe, extension)", unit="tokens", minimum=1, maximum=1_000_000)
+    new_tokens: int | None = option(
+        None, help="tokens to add (continued-bpe, extension, optimization)", unit="tokens", minimum=1, maximum=1_000_000
+    )
     vocab_size: int | None = option(
         None, help="size of the whole vocabulary, instead of new tokens", unit="tokens", minimum=1, maximum=2_000_000
     )
-    initialization: str = option("mean", help="how rows of new tokens begin", choices=INITIALIZATIONS)
+    source: str | None = option(
+        None,
+        help="ready tokenizer: import takes it whole, extension and optimization append its unseen tokens",
+        kind="tokenizer",
+        advanced=True,
+    )
+    initialization: str = option(
+        "mean",
+        help="how rows of new tokens begin; focus and distillation learn from the text (omp needs a donor: see initialize)",
+        choices=tuple(name for name in INITIALIZATIONS if name != "omp"),
+    )
     head: str = option("own", help="own: average the head's rows too; tie: copy the input rows", choices=HEADS, advanced=True)
     method: tuple[str, ...] = option(("conversion",), help="how embeddings reach the instruct model; several may be given", choices=METHODS)
     items: tuple[str, ...] = option((), help="JSONL with checkable prompts and answers to measure the result on", kind="items")

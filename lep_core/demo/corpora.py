@@ -14,6 +14,7 @@ from lep_core.files import write_text
 RUSSIAN_BYTES = 2_000_000
 ENGLISH_BYTES = 300_000
 ITEMS_PER_LANGUAGE = 200
+PARALLEL_LINES = 500
 CORPUS_MIXTURE = Mixture()
 
 _LINES_PER_DOCUMENT = 6
@@ -60,6 +61,16 @@ def write_corpora(folder: Path, seed: int = 0, *, russian_bytes: int = RUSSIAN_B
     tasks = [task for language in LANGUAGES for task in held_out_tasks(Random(f"items {language} {seed}"), language, ITEMS_PER_LANGUAGE)]
     write_text(files.items, "".join(json.dumps(_item(task), ensure_ascii=False) + "\n" for task in tasks))
     return files
+
+
+def write_parallel(folder: Path, seed: int = 0, *, count: int = PARALLEL_LINES) -> list[Path]:
+    """Write the same sentences in each language, one a line, into `en.txt` and `ru.txt` of `folder`; the paths."""
+    paths = [Path(folder) / f"{language}.txt" for language in LANGUAGES]
+    for path, language in zip(paths, LANGUAGES, strict=True):
+        # The same seed chooses the same words and template in either language.
+        lines = (raw_line(Random(f"parallel {seed} {number}"), language, CORPUS_MIXTURE) for number in range(count))
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    return paths
 
 
 def _item(task: Task) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.adapt import AdaptReport, adapt
-from lep_core.config import METHODS, AdaptConfig, DemoConfig
+from lep_core.config import PAPER_METHODS, AdaptConfig, DemoConfig
 from lep_core.demo.corpora import write_corpora
 from lep_core.demo.path import demo_pair
 from lep_core.demo.settings import DEMO_SETTINGS
@@ -45,7 +45,7 @@ def demo(config: DemoConfig, reporter: Reporter = SILENT) -> AdaptReport:
         replay=(str(files.english_corpus),),
         items=(str(files.items),),
         output=str(output / "adapted"),
-        method=METHODS,
+        method=PAPER_METHODS,
         seed=config.seed,
         **chosen,
     )

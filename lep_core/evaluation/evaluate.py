@@ -21,9 +21,12 @@ from typing import Any
 import torch
 
 from lep_core import models
-from lep_core.config import EvaluateConfig
-from lep_core.evaluation import bits_per_byte, copy_task, instruct
+from lep_core.config import ITEM_TASKS, EvaluateConfig
+from lep_core.errors import CorpusError
+from lep_core.evaluation import bits_per_byte, copy_task, instruct, minimal_pairs, multiple_choice
+from lep_core.evaluation.items import AnyItem, Choice, Item, ItemType, MinimalPair, limited, read_items
 from lep_core.evaluation.measurement import Measurement
+from lep_core.evaluation.shots import Shots
 from lep_core.files import write_text
 from lep_core.inference.generator import Generator
 from lep_core.models.devices import SMALL_MODEL_PARAMETERS
@@ -34,6 +37,7 @@ ANSWERS_FILE = "answers.jsonl"
 SMALL_MODEL_BATCH = 64
 # A long book counts as many documents, or `limit` would not limit anything.
 DOCUMENT_CHARACTERS = 16_384
+_UNITS = {bits_per_byte.TASK: "windows", minimal_pairs.TASK: "sentences", multiple_choice.TASK: "options"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,10 @@ class _Material:
     """What the models are measured on, the same for all."""
 
     documents: Sequence[str] = ()
-    items: Sequence[instruct.Item] = ()
+    items: Sequence[Item] = ()
+    pairs: Sequence[MinimalPair] = ()
+    choices: Sequence[Choice] = ()
+    shots: Shots = field(default_factory=Shots)
     sentences: Sequence[str] = ()
     paragraphs: Sequence[str] = ()
 
@@ -71,7 +78,7 @@ def evaluate(
     config: EvaluateConfig,
     texts: Callable[[], Iterable[str]] | Iterable[str] = (),
     *,
-    items: Sequence[instruct.Item] | None = None,
+    items: Sequence[AnyItem] | None = None,
     output: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> EvaluationReport:
@@ -80,7 +87,7 @@ def evaluate(
     Args:
         texts: documents (or a function that opens them) for bits-per-byte and the copy tasks; the first `config.limit` are used (a long one
             counts as several).
-        items: instruction items; by default read from `config.items`.
+        items: items of the tasks that need them; by default read from `config.items`.
         output: folder that receives `answers.jsonl`.
 
     Raises:
@@ -147,7 +154,7 @@ def _measure(
     task: str, generator: Generator, name: str, config: EvaluateConfig, material: _Material, reporter: Reporter
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
     reporter.stage(f"{name}: {task}")
-    unit = "windows" if task == bits_per_byte.TASK else "answers"
+    unit = _UNITS.get(task, "answers")
 
     def progress(done: int, total: int) -> None:
         reporter.progress(done, total, unit)
@@ -156,26 +163,28 @@ def _measure(
     if task == bits_per_byte.TASK:
         measurement = bits_per_byte.measure_bits_per_byte(generator, material.documents, block_size=config.block_size, **options)
         return None if measurement is None else ([measurement], [])
+    if task == minimal_pairs.TASK:
+        return minimal_pairs.measure_minimal_pairs(generator, material.pairs, **options)
+    if task == multiple_choice.TASK:
+        return multiple_choice.measure_multiple_choice(generator, material.choices, shots=material.shots, **options)
     if generator.parameters < SMALL_MODEL_PARAMETERS:
         # Answers do not depend on the batch; a tiny model's time goes into the steps, not into their width.
         options["batch_size"] = max(config.batch_size, SMALL_MODEL_BATCH)
     if task == instruct.TASK:
-        return instruct.measure_instruct(generator, material.items, max_new_tokens=config.max_new_tokens, **options)
+        return instruct.measure_instruct(generator, material.items, max_new_tokens=config.max_new_tokens, shots=material.shots, **options)
     texts = material.sentences if task == copy_task.SENTENCE_TASK else material.paragraphs
     return copy_task.measure_copy(generator, texts, task=task, **options)
 
 
 def _material(
-    config: EvaluateConfig, texts: Callable[[], Iterable[str]] | Iterable[str], items: Sequence[instruct.Item] | None, reporter: Reporter
+    config: EvaluateConfig, texts: Callable[[], Iterable[str]] | Iterable[str], items: Sequence[AnyItem] | None, reporter: Reporter
 ) -> _Material:
     tasks = set(config.task)
     documents: list[str] = []
-    if tasks - {instruct.TASK}:
+    if tasks - set(ITEM_TASKS):
         opened: Any = texts() if callable(texts) else texts
         documents = list(islice((piece for text in opened for piece in cut_document(text)), config.limit))
-    chosen: Sequence[instruct.Item] = ()
-    if instruct.TASK in tasks:
-        chosen = instruct.read_items(config.items, limit=config.limit) if items is None else instruct.limited(items, config.limit)
+    listed, shots = _items(config, items) if tasks & set(ITEM_TASKS) else ([], Shots())
     sentences: list[str] = []
     paragraphs: list[str] = []
     if tasks & {copy_task.SENTENCE_TASK, copy_task.PARAGRAPH_TASK}:
@@ -185,7 +194,41 @@ def _material(
         if copy_task.PARAGRAPH_TASK in tasks:
             paragraphs = copy_task.paragraphs_of(documents, limit=config.limit, fits=fits)
         reporter.message(f"texts to copy: {len(sentences)} sentences, {len(paragraphs)} paragraphs")
-    return _Material(documents=documents, items=chosen, sentences=sentences, paragraphs=paragraphs)
+    return _Material(
+        documents=documents,
+        items=_chosen(listed, Item, instruct.TASK, config),
+        pairs=_chosen(listed, MinimalPair, minimal_pairs.TASK, config),
+        choices=_chosen(listed, Choice, multiple_choice.TASK, config),
+        shots=shots,
+        sentences=sentences,
+        paragraphs=paragraphs,
+    )
+
+
+def _items(config: EvaluateConfig, items: Sequence[AnyItem] | None) -> tuple[list[AnyItem], Shots]:
+    """What is measured, and the few-shot examples, which are never among it."""
+    listed = list(read_items(config.items) if items is None else items)
+    if not config.shots:
+        return listed, Shots()
+    if config.shot_items:
+        return listed, Shots(read_items(config.shot_items), config.shots)
+    examples: list[AnyItem] = []
+    for kind in (Item, Choice):
+        examples += [one for one in listed if isinstance(one, kind)][: config.shots]
+    return [one for one in listed if one not in examples], Shots(examples, config.shots)
+
+
+def _chosen(items: Sequence[AnyItem], kind: type[ItemType], task: str, config: EvaluateConfig) -> list[ItemType]:
+    """The items of a task, as many as the limit allows; refused when the task is wanted and has none."""
+    if task not in config.task:
+        return []
+    own: list[ItemType] = [item for item in items if isinstance(item, kind)]
+    if not own:
+        raise CorpusError(
+            f"the task {task} has no item in {', '.join(config.items) or 'what was given'}",
+            "See `lep_core/evaluation/items.py` for the layouts, or leave the task out",
+        )
+    return limited(own, config.limit)
 
 
 def _fits_all_models(config: EvaluateConfig) -> Callable[[str], bool]:

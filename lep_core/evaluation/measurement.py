@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,3 +49,19 @@ class Measurement:
             "high": high,
             "n": self.n,
         }
+
+
+def grouped_shares(task: str, metric: str, right: Sequence[bool], labels: Iterable[Sequence[str | None]]) -> list[Measurement]:
+    """Shares of right units: overall (`task`), and of each label that does not stand for all units (`task/label`), labels in order of appearance.
+
+    Args:
+        labels: for each unit, what it belongs to (a language, a group); None for nothing.
+    """
+    units: dict[str, list[bool]] = {}
+    for ok, names in zip(right, labels, strict=True):
+        for name in dict.fromkeys(name for name in names if name):
+            units.setdefault(f"{task}/{name}", []).append(ok)
+    return [
+        Measurement(task=name, metric=metric, numerators=[float(ok) for ok in oks], denominators=[1.0] * len(oks), is_share=True)
+        for name, oks in ((task, list(right)), *units.items())
+    ]

@@ -12,15 +12,22 @@ from pathlib import Path
 import lep_core
 from lep_core import pipeline
 from lep_core.config import flag
-from lep_core.runs.run import Run
+from lep_core.errors import ConfigError
+from lep_core.runs.run import STOP_FILE, Run
 
 # Settings that a run directory fills in itself and that mean nothing elsewhere.
 RUN_SETTINGS = ("checkpoints",)
+GPUS_PER_NODE = 8
 
 
 def child_command(run: Run) -> list[str]:
-    """The command that executes a run."""
+    """The command that executes a run; a run for several processes starts them under torchrun itself (`lep_core.launch`)."""
     return [sys.executable, "-m", "lep_core", "execute", str(run.path)]
+
+
+def torchrun_options(processes: int) -> list[str]:
+    """The options of `python -m torch.distributed.run` for processes on this host."""
+    return ["--standalone", "--nnodes=1", f"--nproc_per_node={processes}"]
 
 
 def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -57,27 +64,64 @@ def cli_command(run: Run, *, output: str | None = None) -> str:
     return shlex.join(words)
 
 
-def slurm_script(run: Run, *, gpus: int = 1, cpus: int = 8, memory_gib: int = 64, hours: int = 24) -> str:
-    """A Slurm script for a prepared run. Two minutes before the limit the run is asked to stop, and it keeps a checkpoint."""
+def slurm_script(
+    run: Run, *, nodes: int | None = None, gpus: int | None = None, cpus: int = 8, memory_gib: int = 64, hours: int = 24
+) -> str:
+    """A Slurm script for a prepared run. Two minutes before the limit the run is asked to stop, and it keeps a checkpoint.
+
+    Args:
+        nodes: hosts; by default as few as give every process a GPU, at eight GPUs a host.
+        gpus: GPUs a host; by default one for each process there.
+        cpus, memory_gib: for each process.
+
+    Raises:
+        ConfigError: the processes cannot be spread evenly over the hosts.
+    """
+    processes = run.config.get("processes", 1)
+    nodes = nodes or _fewest_nodes(processes)
+    if nodes < 1 or processes % nodes:
+        raise ConfigError("processes", f"{processes} processes cannot be spread evenly over {nodes} hosts", "Give a multiple of --nodes")
+    each = processes // nodes
+    gpus = each if gpus is None else gpus
     environment = {"PYTHONPATH": str(Path(lep_core.__file__).resolve().parent.parent), "PYTHONUNBUFFERED": "1"}
     lines = [
         "#!/bin/bash",
         f"#SBATCH --job-name=lep-{run.verb}",
-        "#SBATCH --nodes=1",
-        "#SBATCH --ntasks=1",
-        f"#SBATCH --cpus-per-task={cpus}",
-        *([f"#SBATCH --gpus={gpus}"] if gpus else []),
-        f"#SBATCH --mem={memory_gib}G",
+        f"#SBATCH --nodes={nodes}",
+        "#SBATCH --ntasks-per-node=1",
+        f"#SBATCH --cpus-per-task={cpus * each}",
+        *([f"#SBATCH --gpus-per-node={gpus}"] if gpus else []),
+        f"#SBATCH --mem={memory_gib * each}G",
         f"#SBATCH --time={hours}:00:00",
-        "#SBATCH --signal=TERM@120",
+        # Slurm sends the signal to the commands of srun, or with B: to this script.
+        f"#SBATCH --signal={'B:' if nodes > 1 else ''}TERM@120",
         "#SBATCH --open-mode=append",
         f"#SBATCH --output={_slurm_path(run.path / 'slurm.txt')}",
         "",
-        "# The folder of the run must be on a file system that the compute node sees under the same name.",
+        "# The folder of the run must be on a file system that all nodes see under the same name.",
         *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-        f"exec srun {shlex.join(child_command(run))}",
+        *(_on_many_hosts(run, nodes, each) if nodes > 1 else [f"exec srun {shlex.join(child_command(run))}"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _fewest_nodes(processes: int) -> int:
+    return next(nodes for nodes in range(1, processes + 1) if processes % nodes == 0 and processes // nodes <= GPUS_PER_NODE)
+
+
+def _on_many_hosts(run: Run, nodes: int, each: int) -> list[str]:
+    """One torchrun a host, which find each other on the first host; the stop file reaches all of them."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc_per_node={each}", "--rdzv_backend=c10d"]
+    place = '--rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="$first:$((20000 + SLURM_JOB_ID % 20000))"'
+    return [
+        f"trap 'touch {shlex.quote(str(run.path / STOP_FILE))}' TERM",
+        'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+        f"srun {shlex.join(torchrun)} {place} -m lep_core execute {shlex.quote(str(run.path))} &",
+        "# The signal ends a wait, not the work: wait until that has saved and gone.",
+        "wait $!; code=$?",
+        "while kill -0 $! 2> /dev/null; do wait $!; code=$?; done",
+        "exit $code",
+    ]
 
 
 def _slurm_path(path: Path) -> str:

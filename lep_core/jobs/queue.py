@@ -140,5 +140,17 @@ class JobQueue:
             if state in ("failed", "stopped", "missing"):
                 hint = "Make it succeed (resume it or make it again), then start this run again"
                 raise JobError(f"this run needs the result of {run_id}, which is {state}", hint)
+            if state == "succeeded" and not run.attempts:
+                _refuse_by_check(before)
             ready = ready and state == "succeeded"
         return ready
+
+
+def _refuse_by_check(before: Run) -> None:
+    """JobError when `before` is a check (`preflight`) that says the work does not fit. A resumed run starts all the same."""
+    report = (before.report() or {}) if before.verb == "preflight" else {}
+    if not report.get("fits", True):
+        first = next(iter(report.get("problems") or []), {})
+        message = first.get("message") or "it does not fit on this machine"
+        hint = first.get("hint") or "Choose smaller settings"
+        raise JobError(f"the check before the start found: {message}", f"{hint}; or resume this run to start it all the same")

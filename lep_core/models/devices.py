@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
 
 from lep_core.errors import ResourceError
@@ -40,6 +43,17 @@ def choose_threads(threads: int | None, parameters: int) -> int:
     import psutil
 
     return max(1, psutil.cpu_count(logical=False) or 1)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Generator[None, None, None]:
+    """Let torch compute on `threads` CPU threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cpu_multiplies_bfloat16() -> bool:

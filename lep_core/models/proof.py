@@ -6,6 +6,7 @@ Probe ids are fixed (they depend on the number of tokens only), logits are compu
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor
 
 from lep_core.errors import ModelError
-from lep_core.models.folder import ModelFolder, inspect_model
+from lep_core.models.folder import DTYPES, ModelFolder, inspect_model
 from lep_core.models.weights import load_model
 from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from lep_core.models.writing import TensorChange
 
 SMALL_MODEL_BYTES = 2_000_000_000
 PROBE_SHAPE = (2, 24)
@@ -71,8 +74,10 @@ def logits_sha256(source: str | Path) -> str:
     return hashlib.sha256(logits.contiguous().view(torch.uint8).numpy().data).hexdigest()
 
 
-def prove_written(output: Path, *, body: ModelFolder, embeddings: EmbeddingPair) -> LogitsProof:
-    """Compare the reloaded folder `output` with `body` in memory carrying `embeddings`."""
+def prove_written(
+    output: Path, *, body: ModelFolder, embeddings: EmbeddingPair, tensor_changes: Mapping[str, TensorChange] | None = None
+) -> LogitsProof:
+    """Compare the reloaded folder `output` with `body` in memory carrying `embeddings` and the given changes of other tensors."""
     written = inspect_model(output)
     if not is_small(written):
         return NOT_MADE
@@ -82,6 +87,9 @@ def prove_written(output: Path, *, body: ModelFolder, embeddings: EmbeddingPair)
     model.get_input_embeddings().weight = torch.nn.Parameter(embeddings.input_VD.float())
     head_VD = embeddings.input_VD if embeddings.output_VD is None else embeddings.output_VD
     model.get_output_embeddings().weight = torch.nn.Parameter(head_VD.float())
+    for name, change in (tensor_changes or {}).items():
+        weight, dtype = model.get_parameter(name), getattr(torch, DTYPES[body.slots[name].dtype])
+        weight.data = change(weight.data.to(dtype)).to(dtype).float()
     expected = _sound(probe_logits(model, tokens), body)
     del model
     return _compare(expected, probe_logits(load_model(output), tokens))

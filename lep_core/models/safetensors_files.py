@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,24 @@ def tensor_pieces(slot: TensorSlot) -> Iterator[bytes]:
             yield piece
 
 
-def copy_tensors(slots: Iterable[TensorSlot], output: Path) -> int:
-    """Write the given tensors to a new file, streamed; returns the file's size in bytes."""
+def copy_tensors(
+    slots: Iterable[TensorSlot], output: Path, *, changed: Mapping[str, Callable[[TensorSlot], memoryview]] | None = None
+) -> int:
+    """Write the given tensors to a new file, streamed; returns the file's size in bytes.
+
+    `changed` gives the new bytes, equally many, of tensors that do not stay as they are.
+    """
     ordered = sorted(slots, key=lambda slot: (str(slot.path), slot.begin))
     with open(output, "wb") as stream:
         stream.write(header_bytes((slot.name, slot.dtype, slot.shape, slot.bytes) for slot in ordered))
         for slot in ordered:
-            _copy_range(slot, stream)
+            if changed is None or slot.name not in changed:
+                _copy_range(slot, stream)
+                continue
+            data = changed[slot.name](slot)
+            if data.nbytes != slot.bytes:
+                raise ValueError(f"{slot.name} has {slot.bytes} bytes and would get {data.nbytes}")
+            stream.write(data)
         return stream.tell()
 
 
@@ -118,11 +129,20 @@ def header_bytes(entries: Iterable[tuple[str, str, Iterable[int], int]]) -> byte
     return len(raw).to_bytes(8, "little") + raw
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a whole file as `copy_tensors` copies tensors; file systems that can share blocks between files do so."""
+    with open(target, "wb") as stream:
+        _copy_bytes(source, 0, source.stat().st_size, stream)
+
+
 def _copy_range(slot: TensorSlot, stream: Any) -> None:
+    _copy_bytes(slot.path, slot.begin, slot.end, stream)
+
+
+def _copy_bytes(path: Path, position: int, end: int, stream: Any) -> None:
     """Let the kernel copy where it can (no bytes pass through Python), else piece by piece."""
     stream.flush()
-    with open(slot.path, "rb") as source:
-        position, end = slot.begin, slot.end
+    with open(path, "rb") as source:
         while position < end:
             try:
                 copied = os.copy_file_range(source.fileno(), stream.fileno(), min(end - position, 1 << 30), position)
@@ -137,7 +157,7 @@ def _copy_range(slot: TensorSlot, stream: Any) -> None:
             while position < end:
                 piece = source.read(min(COPY_BYTES, end - position))
                 if not piece:
-                    raise ModelError(f"{slot.path} ends inside the tensor {slot.name}", DAMAGED)
+                    raise ModelError(f"{path} ends before byte {end}", DAMAGED)
                 stream.write(piece)
                 position += len(piece)
     stream.seek(0, os.SEEK_END)

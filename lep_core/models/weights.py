@@ -6,6 +6,7 @@ V rows (vocabulary, padding included), D hidden.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,18 @@ import torch
 from torch import Tensor
 
 from lep_core.errors import ModelError, TokenizerError
-from lep_core.models.folder import IGNORED, INPUT_NAME, OUTPUT_NAME, ModelFolder, inspect_model, read_json_object, read_vocabulary, resolve
-from lep_core.models.safetensors_files import begin_tensor_hash, tensors_sha256
+from lep_core.models.folder import (
+    DTYPES,
+    IGNORED,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    ModelFolder,
+    inspect_model,
+    read_json_object,
+    read_vocabulary,
+    resolve,
+)
+from lep_core.models.safetensors_files import TensorSlot, begin_tensor_hash, tensors_sha256
 from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
@@ -28,6 +39,8 @@ HEADER_DTYPES = {
     torch.float64: "F64",
     torch.int64: "I64",
     torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
 }
 
 
@@ -60,8 +73,13 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
         ) from error
 
 
-def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32") -> PreTrainedModel:
-    """The whole model in `dtype` on `device`, in evaluation mode; any missing, unexpected or mismatched tensor is refused."""
+def load_model(
+    source: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32", quantization: Any = None
+) -> PreTrainedModel:
+    """The whole model in `dtype` on `device`, in evaluation mode; any missing, unexpected or mismatched tensor is refused.
+
+    `quantization` is a quantization config of transformers: the linear layers of the body are then stored in fewer bits.
+    """
     folder = inspect_model(source)
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -69,11 +87,19 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype:
     from transformers.utils import logging
 
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    # Quantised layers are made on their device and do not move later.
+    options = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder.path), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=wanted, output_loading_info=True
+            str(folder.path),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=wanted,
+            output_loading_info=True,
+            **options,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
@@ -88,22 +114,43 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", dtype:
                 f"loading {folder.path} met {kind.replace('_', ' ')}: {', '.join(problems[:3])} ({len(problems)} in all)",
                 "Give matching files",
             )
-    return model.to(device).eval()
+    return (model if quantization is not None else model.to(device)).eval()
 
 
 def load_embeddings(folder: ModelFolder) -> EmbeddingPair:
     """Input embedding and head in the model's dtype, memory-mapped from the files; the head is None when tied."""
     return EmbeddingPair(
-        input_VD=_load_tensor(folder, folder.input_name),
-        output_VD=None if folder.output_name is None else _load_tensor(folder, folder.output_name),
+        input_VD=load_slot(folder.slots[folder.input_name]),
+        output_VD=None if folder.output_name is None else load_slot(folder.slots[folder.output_name]),
     )
 
 
-def _load_tensor(folder: ModelFolder, name: str) -> Tensor:
+def load_slot(slot: TensorSlot) -> Tensor:
+    """One tensor of a file, memory-mapped."""
     from safetensors import safe_open
 
-    with safe_open(folder.slots[name].path, framework="pt") as stream:
-        return stream.get_tensor(name)
+    with safe_open(slot.path, framework="pt") as stream:
+        return stream.get_tensor(slot.name)
+
+
+class MappedTensor:
+    """One tensor of a file, memory-mapped by ourselves so that the pages it has taken can be given back."""
+
+    def __init__(self, slot: TensorSlot) -> None:
+        with open(slot.path, "rb") as stream:
+            # A private mapping: torch asks for memory that could be written to.
+            self._mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        dtype = getattr(torch, DTYPES[slot.dtype])
+        count = slot.bytes // dtype.itemsize
+        aligned = slot.begin % dtype.itemsize == 0
+        self.tensor = (
+            torch.frombuffer(self._mapping, dtype=dtype, count=count, offset=slot.begin).reshape(slot.shape) if aligned else load_slot(slot)
+        )
+
+    def release(self) -> None:
+        """Give its pages back; they are read again when they are next used. The tensor must not have been written to."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def check_finite(matrix_VD: Tensor, name: str, *, block_rows: int = 8192) -> None:
@@ -124,9 +171,11 @@ def frozen_sha256(source: ModelFolder | str | Path) -> str:
 
 
 def frozen_sha256_of_module(model: torch.nn.Module) -> str:
-    """`frozen_sha256` of a loaded model; equal to that of its folder when loaded in the same dtype."""
+    """`frozen_sha256` of a loaded model; equal to that of its folder when loaded in the same dtype. A LoRA adapter does not count."""
     digest = hashlib.sha256()
-    state: dict[str, Any] = model.state_dict()
+    state: dict[str, Any] = {
+        name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name
+    }
     for name in sorted(state):
         if name in (INPUT_NAME, OUTPUT_NAME) or IGNORED.search(name):
             continue

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +38,20 @@ from lep_core.models.metadata import (
     with_moved_ids,
     with_moved_processor,
 )
-from lep_core.models.safetensors_files import TensorSlot, copy_tensors, header_bytes, read_header
+from lep_core.models.safetensors_files import (
+    DTYPE_BYTES,
+    TensorSlot,
+    copy_file,
+    copy_tensors,
+    header_bytes,
+    read_header,
+    tensor_pieces,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    TensorChange = Callable[[Tensor], Tensor]
 
 EMBEDDINGS_FILE = "model-embeddings.safetensors"
 BODY_FILE = "model-body.safetensors"
@@ -87,6 +98,7 @@ def write_model(
     config_changes: Mapping[str, Any] | None = None,
     tokenizer_json: Mapping[str, Any] | None = None,
     tokenizer_config_source: Path | None = None,
+    tensor_changes: Mapping[str, TensorChange] | None = None,
 ) -> WriteReport:
     """Write `source` with other embeddings and another tokenizer into the existing folder `output`.
 
@@ -99,6 +111,7 @@ def write_model(
         tokenizer_json: the new tokenizer.json itself, when it is not yet a file.
         tokenizer_config_source: folder of tokenizer_config.json and chat template; by default `tokenizer_source` if it has one, else
             the source.
+        tensor_changes: new values of further tensors, computed one at a time while their files are rewritten.
     """
     output = Path(output)
     tokenizer = dict(tokenizer_json) if tokenizer_json is not None else effective_tokenizer(Path(tokenizer_source))
@@ -116,7 +129,7 @@ def write_model(
         sizes = {"vocab_size": embeddings.rows, "tie_word_embeddings": embeddings.tied}
         _write_configs(output, source, new_ids, sizes | dict(config_changes or {}))
         _copy_legal_files(source.path, output)
-        return _write_weights(output, source, embeddings)
+        return _write_weights(output, source, embeddings, dict(tensor_changes or {}))
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> int:
@@ -137,7 +150,7 @@ def link_or_copy(source: Path, target: Path) -> bool:
     try:
         os.link(real, target)
     except OSError:  # Another disk, a file system without links, or a protected file: copying says what is really wrong.
-        shutil.copyfile(real, target)
+        copy_file(real, target)
         return False
     return True
 
@@ -173,7 +186,39 @@ def _write_configs(output: Path, source: ModelFolder, new_ids: Mapping[str, int]
         _write_json(output / "generation_config.json", generation)
 
 
-def _write_weights(output: Path, source: ModelFolder, embeddings: EmbeddingPair) -> WriteReport:
+def check_space(output: Path, source: ModelFolder, *, rows: int, tensor_changes: Mapping[str, TensorChange] | None = None) -> None:
+    """Raise ResourceError now if `write_model` with that many rows would meet a full disk."""
+    embeddings = rows * source.hidden_size * DTYPE_BYTES[source.slots[INPUT_NAME].dtype] * (1 if source.tied else 2)
+    _check_space(output, _planned(source, tensor_changes or {}), embeddings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PlannedFile:
+    """A weight file of the source and what becomes of it: linked as it is, or rewritten with the slots that are kept."""
+
+    source: Path
+    name: str
+    kept: list[TensorSlot]
+    rewritten: bool
+
+
+def _planned(source: ModelFolder, changes: Mapping[str, TensorChange]) -> list[_PlannedFile]:
+    by_file: dict[Path, list[TensorSlot]] = {}
+    for slot in source.slots.values():
+        by_file.setdefault(slot.path, []).append(slot)
+    planned = []
+    for path, slots in sorted(by_file.items()):
+        kept = [slot for slot in slots if slot.name not in (INPUT_NAME, OUTPUT_NAME)]
+        if not kept:
+            continue
+        # A file called model.safetensors would be taken for the whole model, and the embeddings' name is needed for themselves.
+        name = BODY_FILE if path.name == SINGLE_NAME else f"rest-{path.name}" if path.name == EMBEDDINGS_FILE else path.name
+        rewritten = len(kept) < len(slots) or _holds_more(path, slots) or any(slot.name in changes for slot in kept)
+        planned.append(_PlannedFile(source=path, name=name, kept=kept, rewritten=rewritten))
+    return planned
+
+
+def _write_weights(output: Path, source: ModelFolder, embeddings: EmbeddingPair, changes: Mapping[str, TensorChange]) -> WriteReport:
     import torch
 
     dtype = getattr(torch, source.dtype)
@@ -182,33 +227,39 @@ def _write_weights(output: Path, source: ModelFolder, embeddings: EmbeddingPair)
         matrices[OUTPUT_NAME] = embeddings.output_VD.detach().to(device="cpu", dtype=dtype)
     if len({tuple(matrix.shape) for matrix in matrices.values()}) != 1 or matrices[INPUT_NAME].shape[1] != source.hidden_size:
         raise ValueError(f"embedding and head must both be rows x {source.hidden_size}")
-    by_file: dict[Path, list[TensorSlot]] = {}
-    for slot in source.slots.values():
-        by_file.setdefault(slot.path, []).append(slot)
-    files.check_free_space(output, _bytes_needed(output, by_file, matrices))
+    if absent := changes.keys() - source.slots.keys():
+        raise ValueError(f"{source.path} has no tensor {min(absent)}")
+    planned = _planned(source, changes)
+    _check_space(output, planned, sum(matrix.nbytes for matrix in matrices.values()))
     weight_map: dict[str, str] = {}
     written = linked = copied = rewritten = 0
-    for path, slots in sorted(by_file.items()):
-        kept = [slot for slot in slots if slot.name not in matrices and slot.name not in source.embedding_names]
-        if not kept:
-            continue
-        # A file called model.safetensors would be taken for the whole model, and the embeddings' name is needed below.
-        name = BODY_FILE if path.name == SINGLE_NAME else f"rest-{path.name}" if path.name == EMBEDDINGS_FILE else path.name
-        if len(kept) < len(slots) or _holds_more(path, slots):
-            written += copy_tensors(kept, output / name)
+    for file in planned:
+        if file.rewritten:
+            changed = {name: partial(_changed_bytes, change) for name, change in changes.items()}
+            written += copy_tensors(file.kept, output / file.name, changed=changed)
             rewritten += 1
-        elif link_or_copy(path, output / name):
+        elif link_or_copy(file.source, output / file.name):
             linked += 1
         else:
             copied += 1
-            written += path.stat().st_size
-        weight_map |= {slot.name: name for slot in kept}
+            written += file.source.stat().st_size
+        weight_map |= {slot.name: file.name for slot in file.kept}
     written += write_tensors(matrices, output / EMBEDDINGS_FILE)
     weight_map |= dict.fromkeys(matrices, EMBEDDINGS_FILE)
-    total = sum(slot.bytes for slot in source.slots.values() if slot.name not in source.embedding_names)
+    total = sum(slot.bytes for file in planned for slot in file.kept)
     total += sum(matrix.nbytes for matrix in matrices.values())
     _write_json(output / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
     return WriteReport(bytes_written=written, shards_linked=linked, shards_copied=copied, shards_rewritten=rewritten)
+
+
+def _changed_bytes(change: TensorChange, slot: TensorSlot) -> memoryview:
+    """A tensor after a change, in the dtype of its file."""
+    import torch
+
+    dtype = getattr(torch, DTYPES[slot.dtype])
+    raw = bytearray().join(tensor_pieces(slot))
+    result = change(torch.frombuffer(raw, dtype=dtype).reshape(slot.shape)).to(dtype)
+    return result.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _holds_more(path: Path, slots: list[TensorSlot]) -> bool:
@@ -216,14 +267,13 @@ def _holds_more(path: Path, slots: list[TensorSlot]) -> bool:
     return len(read_header(path)) != len(slots)
 
 
-def _bytes_needed(output: Path, by_file: Mapping[Path, list[TensorSlot]], matrices: Mapping[str, Tensor]) -> int:
-    device = output.stat().st_dev
-    needed = sum(matrix.nbytes for matrix in matrices.values()) + (1 << 24)
-    for path, slots in by_file.items():
-        touched = any(slot.name in (INPUT_NAME, OUTPUT_NAME) for slot in slots)
-        if touched or path.resolve().stat().st_dev != device:
-            needed += sum(slot.bytes for slot in slots if slot.name not in (INPUT_NAME, OUTPUT_NAME))
-    return needed
+def _check_space(output: Path, planned: list[_PlannedFile], embedding_bytes: int) -> None:
+    place = files.nearest_existing_parent(output)
+    needed = embedding_bytes + (1 << 24)
+    for file in planned:
+        if file.rewritten or file.source.resolve().stat().st_dev != place.stat().st_dev:
+            needed += sum(slot.bytes for slot in file.kept)
+    files.check_free_space(output, needed)
 
 
 def _copy_legal_files(source: Path, output: Path) -> None:

@@ -1,4 +1,4 @@
-"""Direct swap: the instruct model takes the trained rows as they are, W = identity (method, section 4).
+"""Direct swap: the instruct model takes the trained rows as they are, W = identity (method, section 4; arXiv 2412.21140).
 
 Nothing is fitted; the report says how far base and instruct rows of the shared tokens are apart.
 Shapes: V new vocabulary, D hidden.
@@ -6,10 +6,12 @@ Shapes: V new vocabulary, D hidden.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from lep_core.propagation.report import FitReport, measure_identity
+from lep_core.propagation.side import FitSettings, Side
 
-def propagated(adapted_VD: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """The adapted model's rows in the instruct model's dtype."""
-    return adapted_VD.to(dtype)
+
+def propagated(side: Side, settings: FitSettings, out_VD: Tensor) -> FitReport:
+    out_VD.copy_(side.adapted_VD)
+    return measure_identity(side)

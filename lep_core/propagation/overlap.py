@@ -1,22 +1,20 @@
-"""Overlap: the map is fitted on the rows of ordinary tokens that both vocabularies have (method, section 4).
+"""Overlap: the map is fitted on the rows of ordinary tokens that both vocabularies have (method, section 4; arXiv 2412.21140).
 
     W = argmin || base[shared] W - instruct[shared] ||
 
 Tokens are shared when their canonical bytes are equal; special and added tokens take no part.
-Shapes: S shared tokens, U old vocabulary.
+Shapes: V new vocabulary, D hidden.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.sparse import csr_matrix
+from torch import Tensor
 
-from lep_core.tokenizer.mapping import VocabularyMapping
+from lep_core.propagation.report import FitReport, least_squares_fit
+from lep_core.propagation.side import FitSettings, Side, transform
 
 
-def fitted_rows(mapping: VocabularyMapping) -> tuple[csr_matrix, np.ndarray]:
-    """The selection matrix S x U and the new ids of its rows."""
-    shared = len(mapping.shared_new_ids)
-    indptr = np.arange(shared + 1)
-    selection_SU = csr_matrix((np.ones(shared), np.asarray(mapping.shared_old_ids), indptr), shape=(shared, mapping.old_size))
-    return selection_SU, np.asarray(mapping.shared_new_ids)
+def propagated(side: Side, settings: FitSettings, out_VD: Tensor) -> FitReport:
+    fit = least_squares_fit(*side.shared_system(), side.token_text, settings)
+    transform(side, fit.matrix_DD, out_VD)
+    return fit.report

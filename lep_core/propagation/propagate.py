@@ -2,8 +2,9 @@
 
     python -m lep_core propagate --base BASE --adapted ADAPTED --instruct INSTRUCT --method conversion --output OUTPUT
 
-Shapes: V adapted vocabulary, R rows of the result (V plus the instruct model's own tokens), D hidden. Input embedding and head are
-fitted separately; all other weights, config and sampling settings are the instruct model's.
+Shapes: U old vocabulary, V adapted vocabulary, R rows of the result (V plus the instruct model's own tokens), D hidden. Input embedding
+and head are fitted separately; all other weights, config and sampling settings are the instruct model's. One side's matrices are
+mapped into memory at a time, and the body only passes through while it is written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,16 +28,18 @@ from lep_core.models import (
     check_same_shape,
     check_siblings,
     inspect_model,
-    load_embeddings,
     load_tokenizer,
     write_model,
 )
 from lep_core.models.proof import prove_written
+from lep_core.models.weights import MappedTensor, load_slot
+from lep_core.models.writing import check_space
 from lep_core.progress import SILENT, Reporter
-from lep_core.propagation import conversion, direct_swap, overlap
-from lep_core.propagation.least_squares import LinearSystem, apply_map
-from lep_core.propagation.report import FitReport, fit, measure_identity
+from lep_core.propagation import chat_vector, conversion, direct_swap, low_rank, overlap, procrustes, residual_carry, ridge
+from lep_core.propagation.adapter import LoraChange, find_adapter, read_adapter
+from lep_core.propagation.report import FitReport
 from lep_core.propagation.result_tokenizer import ResultTokenizer, merge_tokenizers
+from lep_core.propagation.side import FitSettings, Side
 from lep_core.tokenizer.bytes import token_bytes
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
 
@@ -44,11 +47,40 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+class Method(Protocol):
+    """A module of one method."""
+
+    def propagated(self, side: Side, settings: FitSettings, out_VD: Tensor) -> FitReport: ...
+
+
+FAMILY: dict[str, Method] = {
+    "swap": direct_swap,
+    "overlap": overlap,
+    "conversion": conversion,
+    "ridge": ridge,
+    "residual-carry": residual_carry,
+    "chat-vector": chat_vector,
+    "procrustes": procrustes,
+    "low-rank": low_rank,
+}
+DEFAULTS = FitSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterReport:
+    """The LoRA adapter that was merged: how many matrices it changed, and with what strength."""
+
+    path: str
+    scale: float
+    merged_tensors: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PropagationReport:
     """Result of `propagate`. `output` is None for tied models; `logits_equal` None where the model is too large to be loaded again.
 
-    `seconds` and `peak_memory_gib` cover the propagation itself, `proof_seconds` the check of the written folder.
+    `seconds` and `peak_memory_gib` cover the propagation itself, `proof_seconds` the check of the written folder. `warnings` is what
+    the user was told about the fits.
     """
 
     method: str
@@ -57,6 +89,8 @@ class PropagationReport:
     vocab_size: int
     appended_tokens: list[str]
     special_rows_kept: int
+    warnings: list[str]
+    adapter: AdapterReport | None
     seconds: float
     peak_memory_gib: float
     shards_linked: int
@@ -77,13 +111,19 @@ class _Models:
     adapted: ModelFolder
     instruct: ModelFolder
 
+    def matrices(self, name: str) -> tuple[MappedTensor, MappedTensor, MappedTensor]:
+        """Base, adapted and instruct matrix of one side."""
+        base, adapted, instruct = (MappedTensor(folder.slots[name]) for folder in (self.base, self.adapted, self.instruct))
+        return base, adapted, instruct
+
 
 def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT) -> PropagationReport:
     """Write the instruct model with the adapted model's vocabulary into the empty folder `output`.
 
     Raises:
         SiblingError: the three models do not belong together.
-        ModelError: a matrix holds NaN or infinity, or a folder is not sound.
+        ModelError: a matrix holds NaN or infinity, a folder is not sound, or the adapter does not fit.
+        ResourceError: the disk is too small.
     """
     watch = Stopwatch()
     reporter.stage("checking the models")
@@ -95,26 +135,41 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
             f"the adapted tokenizer has {mapping.new_size} tokens, its model {models.adapted.vocab_size} rows", "Give matching files"
         )
     tokenizer = merge_tokenizers(models.adapted.path, models.instruct.path)
-    base, adapted, instruct = (_finite_embeddings(folder) for folder in (models.base, models.adapted, models.instruct))
+    changes, adapter = _adapter(config, models, reporter)
+    check_space(output, models.instruct, rows=tokenizer.size, tensor_changes=changes)
+    _check_finite(models)
+    token_text, warnings = _token_texts(adapted_tokenizer), []
 
-    token_text = _token_texts(adapted_tokenizer)
-
-    def side(name: str, base_UD: Tensor, adapted_VD: Tensor, instruct_UD: Tensor) -> tuple[Tensor, FitReport]:
+    def side(slot: str, name: str) -> tuple[Tensor, FitReport]:
         reporter.stage(f"{config.method}: {name}")
-        rows_VD, report = propagate_matrix(
-            base_UD, adapted_VD, instruct_UD, mapping, method=config.method, rcond=config.rcond, token_text=token_text
-        )
-        if report.rank is not None and report.rank < report.hidden_size:
-            reporter.message(
-                f"{name}: {report.tokens} tokens determine only {report.rank} of {report.hidden_size} directions; "
-                "the others are lost to the minimum-norm map. Compare with swap, or use a larger vocabulary"
-            )
-        return with_special_rows(rows_VD, instruct_UD, tokenizer), report
+        base, adapted, instruct = models.matrices(slot)
+        instruct_UD = instruct.tensor
+        result_RD = torch.empty((max(tokenizer.size, mapping.new_size), instruct_UD.shape[1]), dtype=instruct_UD.dtype)
 
-    input_RD, input_report = side("input embedding", base.input_VD, adapted.input_VD, instruct.input_VD)
+        def release() -> None:
+            base.release()
+            instruct.release()
+
+        _, report = propagate_matrix(
+            base.tensor,
+            adapted.tensor,
+            instruct_UD,
+            mapping,
+            method=config.method,
+            settings=_settings(config),
+            token_text=token_text,
+            out_VD=result_RD[: mapping.new_size],
+            release=release,
+        )
+        for warning in fit_warnings(config.method, name, report):
+            reporter.message(warning)
+            warnings.append(warning)
+        return with_special_rows(result_RD[: tokenizer.size], instruct_UD, tokenizer), report
+
+    input_RD, input_report = side(models.instruct.input_name, "input embedding")
     output_RD, output_report = None, None
-    if base.output_VD is not None and adapted.output_VD is not None and instruct.output_VD is not None:
-        output_RD, output_report = side("head", base.output_VD, adapted.output_VD, instruct.output_VD)
+    if models.instruct.output_name is not None:
+        output_RD, output_report = side(models.instruct.output_name, "head")
     pair = EmbeddingPair(input_VD=input_RD, output_VD=output_RD)
     reporter.stage("writing the model")
     written = write_model(
@@ -123,13 +178,14 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
         tokenizer_source=models.adapted.path,
         tokenizer_json=tokenizer.definition,
         tokenizer_config_source=models.instruct.path,
+        tensor_changes=changes,
         output=output,
     )
-    kept = _count_kept_rows(output, instruct, tokenizer)
+    kept = _count_kept_rows(output, models.instruct, tokenizer)
     seconds, peak = watch.seconds, peak_memory_gib()
     reporter.stage("checking the written model")
     proof_watch = Stopwatch()
-    proof = prove_written(output, body=models.instruct, embeddings=pair)
+    proof = prove_written(output, body=models.instruct, embeddings=pair, tensor_changes=changes)
     return PropagationReport(
         method=config.method,
         input=input_report,
@@ -137,12 +193,47 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
         vocab_size=tokenizer.size,
         appended_tokens=tokenizer.appended,
         special_rows_kept=kept,
+        warnings=warnings,
+        adapter=adapter,
         seconds=seconds,
         peak_memory_gib=peak,
         **asdict(written),
         **asdict(proof),
         proof_seconds=proof_watch.seconds,
     )
+
+
+def _settings(config: PropagateConfig) -> FitSettings:
+    return FitSettings(rcond=config.rcond, alpha=config.alpha, rank=config.rank, leave_out_special=config.leave_out_special)
+
+
+def fit_warnings(method: str, name: str, report: FitReport) -> list[str]:
+    """What a user should know about a fit: undetermined directions, and a map that was drawn toward the identity."""
+    found = []
+    if report.rank is not None and report.rank < report.hidden_size:
+        rest = "stay as they are" if method in ("ridge", "low-rank", "procrustes") else "are lost to the minimum-norm map"
+        advice = "" if method in ("ridge", "low-rank", "procrustes") else ". Compare with swap or ridge, or use a larger vocabulary"
+        condition = "" if report.condition_number is None else f" (condition number {report.condition_number:.3g})"
+        found.append(
+            f"{name}: {report.tokens} tokens, spelled by {report.old_tokens} old ones, determine only {report.rank} of "
+            f"{report.hidden_size} directions{condition}; the others {rest}{advice}"
+        )
+    if report.alpha is not None:
+        how = "chosen by cross-validation over tokens" if report.cross_validation else "as given"
+        found.append(f"{name}: the map is drawn toward the identity by a ridge of {report.alpha:g}, {how}")
+    return found
+
+
+def _adapter(config: PropagateConfig, models: _Models, reporter: Reporter) -> tuple[dict[str, LoraChange], AdapterReport | None]:
+    folder = find_adapter(models.adapted.path, config.adapter)
+    if folder is None:
+        return {}, None
+    if config.adapter_scale == 0:
+        reporter.message(f"the adapter {folder} is left out (adapter scale 0)")
+        return {}, None
+    changes = read_adapter(folder, models.instruct, scale=config.adapter_scale)
+    reporter.message(f"the adapter {folder} changes {len(changes)} matrices of the instruct model (scale {config.adapter_scale:g})")
+    return changes, AdapterReport(path=str(folder), scale=config.adapter_scale, merged_tensors=len(changes))
 
 
 def propagate_matrix(
@@ -152,35 +243,45 @@ def propagate_matrix(
     mapping: VocabularyMapping,
     *,
     method: str,
-    rcond: float = 1e-6,
+    settings: FitSettings = DEFAULTS,
     token_text: Callable[[int], str] = str,
+    out_VD: Tensor | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, FitReport]:
-    """Rows of the adapted vocabulary for the instruct model, in its dtype (padding dropped), and what the fit was worth."""
-    combination_NU, token_ids_N = (conversion if method == "conversion" else overlap).fitted_rows(mapping)
-    if not len(token_ids_N) and method != "swap":
-        raise TokenizerError("base and adapted tokenizer share no token, so no map can be fitted", "Use --method conversion or swap")
-    old = mapping.old_size
-    system = LinearSystem(combination_NU=combination_NU, base_UD=base_UD[:old], instruct_UD=instruct_UD[:old])
-    adapted_VD = adapted_VD[: mapping.new_size]
-    if method == "swap":
-        return direct_swap.propagated(adapted_VD, dtype=instruct_UD.dtype), measure_identity(system)
-    fitted = fit(system, token_ids_N, token_text, rcond=rcond)
-    return apply_map(adapted_VD, fitted.matrix_DD, dtype=instruct_UD.dtype), fitted.report
+    """Rows of the adapted vocabulary for the instruct model, in its dtype (padding dropped), and what the fit was worth.
+
+    `out_VD` takes the rows where it is given; `release` gives back what base and instruct matrix take once the map is fitted.
+    """
+    side = Side(
+        base_UD=base_UD[: mapping.old_size],
+        instruct_UD=instruct_UD[: mapping.old_size],
+        adapted_VD=adapted_VD[: mapping.new_size],
+        mapping=mapping,
+        token_text=token_text,
+        release=release,
+    )
+    if out_VD is None:
+        out_VD = torch.empty(side.adapted_VD.shape, dtype=instruct_UD.dtype)
+    return out_VD, FAMILY[method].propagated(side, settings, out_VD)
 
 
-def with_special_rows(rows_VD: Tensor, instruct_UD: Tensor, tokenizer: ResultTokenizer) -> Tensor:
-    """Rows of the result: the propagated ones, and the instruct model's own for each of its special and added tokens."""
-    result_RD = torch.empty((tokenizer.size, rows_VD.shape[1]), dtype=rows_VD.dtype)
-    result_RD[: len(rows_VD)] = rows_VD[: tokenizer.size]
-    new_ids, old_ids = (torch.tensor(list(ids), dtype=torch.long) for ids in (tokenizer.special_ids.keys(), tokenizer.special_ids.values()))
+def with_special_rows(result_RD: Tensor, instruct_UD: Tensor, tokenizer: ResultTokenizer) -> Tensor:
+    """Rows of the result, in place: the instruct model's own row for each of its special and added tokens."""
+    new_ids, old_ids = _special_ids(tokenizer)
     result_RD[new_ids] = instruct_UD[old_ids]
     return result_RD
 
 
+def _special_ids(tokenizer: ResultTokenizer) -> tuple[Tensor, Tensor]:
+    new_ids, old_ids = (torch.tensor(list(ids), dtype=torch.long) for ids in (tokenizer.special_ids.keys(), tokenizer.special_ids.values()))
+    return new_ids, old_ids
+
+
 def _inspect(config: PropagateConfig, output: Path) -> _Models:
     models = _Models(base=inspect_model(config.base), adapted=inspect_model(config.adapted), instruct=inspect_model(config.instruct))
+    adapters = [] if config.adapter is None else [Path(config.adapter)]
     for target in (output, Path(config.output)):
-        check_apart(target, models.base.path, models.adapted.path, models.instruct.path)
+        check_apart(target, models.base.path, models.adapted.path, models.instruct.path, *adapters)
     check_siblings(models.base, models.instruct)
     check_same_shape(models.base, models.adapted, "base", "adapted")
     if not models.adapted.tokenizer_size:
@@ -201,19 +302,19 @@ def _token_texts(tokenizer: PreTrainedTokenizerFast) -> Callable[[int], str]:
     return text
 
 
-def _finite_embeddings(folder: ModelFolder) -> EmbeddingPair:
-    pair = load_embeddings(folder)
-    check_finite(pair.input_VD, f"{folder.input_name} of {folder.path}")
-    if pair.output_VD is not None:
-        check_finite(pair.output_VD, f"{folder.output_name} of {folder.path}")
-    return pair
+def _check_finite(models: _Models) -> None:
+    """Look at every matrix before the first fit: a fault in the last one would show after minutes."""
+    for folder in (models.base, models.adapted, models.instruct):
+        for name in (folder.input_name, folder.output_name):
+            if name is not None:
+                check_finite(MappedTensor(folder.slots[name]).tensor, f"{name} of {folder.path}")
 
 
-def _count_kept_rows(output: Path, instruct: EmbeddingPair, tokenizer: ResultTokenizer) -> int:
+def _count_kept_rows(output: Path, instruct: ModelFolder, tokenizer: ResultTokenizer) -> int:
     """Read the written rows of special tokens back and compare them bit by bit with the instruct model's."""
-    written = load_embeddings(inspect_model(output))
-    new_ids, old_ids = (torch.tensor(list(ids), dtype=torch.long) for ids in (tokenizer.special_ids.keys(), tokenizer.special_ids.values()))
-    for new_RD, old_UD in ((written.input_VD, instruct.input_VD), (written.output_VD, instruct.output_VD)):
-        if new_RD is not None and old_UD is not None and not torch.equal(new_RD[new_ids], old_UD[old_ids]):
+    written = inspect_model(output)
+    new_ids, old_ids = _special_ids(tokenizer)
+    for name in (instruct.input_name, instruct.output_name):
+        if name is not None and not torch.equal(load_slot(written.slots[name])[new_ids], load_slot(instruct.slots[name])[old_ids]):
             raise RuntimeError("rows of special tokens differ from the instruct model's in the written file")
     return len(new_ids)

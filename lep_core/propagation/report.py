@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import scipy.linalg
+from scipy.linalg.blas import dsymm  # ty: ignore[missing-module-member]
 
-from lep_core.propagation.least_squares import LinearMap, LinearSystem, add_rows, gram, solve_gram, solve_rows
+from lep_core.errors import TokenizerError
+from lep_core.propagation.least_squares import LinearMap, solve
+from lep_core.propagation.linear_system import LinearSystem, Sums, gram
+
+if TYPE_CHECKING:
+    from lep_core.propagation.side import FitSettings, Side
 
 HELDOUT_SHARE = 0.1
 WORST_TOKENS = 20
 SINGULAR_VALUES = 256
+COLUMNS = 512
+SKETCH = 64  # random directions that tell large residuals from small ones to about a tenth
 FLOAT64_MEASUREMENT_LIMIT = 1e10  # tokens times hidden size squared
 
 
@@ -31,10 +39,30 @@ class WorstToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """Relative residual on unseen tokens with one strength of the ridge."""
+
+    alpha: float
+    residual: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitReport:
-    """One side's fit (input embedding or head). The direct swap fits nothing: rank and condition number are then None."""
+    """One side's fit (input embedding or head). Methods that fit nothing have no rank and no condition number.
+
+    Attributes:
+        tokens: fitted tokens; `old_tokens`: different old tokens that spell them, which bounds the rank.
+        rank, condition_number: of the fitted base rows, at `rcond`.
+        relative_residual, heldout_residual: on fitted tokens, and on a tenth of them with a map fitted on the others; beside each
+            the residual of the identity.
+        distance_from_identity: ||W - I|| / sqrt(hidden size).
+        alpha, cross_validation: of ridge; the latter is empty when alpha was given.
+        correction_rank: of low-rank.
+        untouched_tokens: tokens that got exactly the instruct model's row because training had not moved them (residual-carry, chat-vector).
+    """
 
     tokens: int
+    old_tokens: int
     rank: int | None = None
     hidden_size: int
     condition_number: float | None = None
@@ -43,6 +71,10 @@ class FitReport:
     identity_residual: float | None = None
     heldout_identity_residual: float | None = None
     distance_from_identity: float = 0.0
+    alpha: float | None = None
+    cross_validation: list[CrossValidation] = field(default_factory=list)
+    correction_rank: int | None = None
+    untouched_tokens: int | None = None
     singular_values: list[float] = field(default_factory=list)
     worst_tokens: list[WorstToken] = field(default_factory=list)
 
@@ -56,56 +88,82 @@ class Fit:
     report: FitReport
 
 
-def fit(system: LinearSystem, token_ids_N: np.ndarray, token_text: Callable[[int], str], *, rcond: float, seed: int = 0) -> Fit:
+class Solver(Protocol):
+    """A method's map for a system; `sums` are its Gram matrices where they are of use.
+
+    With `final` False the map is only measured: few digits do, and `sums` may be used up.
+    """
+
+    def __call__(self, system: LinearSystem, sums: Sums | None, *, final: bool) -> LinearMap: ...
+
+
+def least_squares_fit(system: LinearSystem, token_ids_N: np.ndarray, token_text: Callable[[int], str], settings: FitSettings) -> Fit:
+    """The plain least-squares map and its report."""
+    if not system.tokens:
+        raise TokenizerError("base and adapted tokenizer share no token, so no map can be fitted", "Use --method conversion or swap")
+    return fit(system, token_ids_N, token_text, partial(solve, rcond=settings.rcond), sums=sums_if_useful(system))
+
+
+def sums_if_useful(system: LinearSystem) -> Sums | None:
+    """The Gram matrices, unless the rank cannot be full: then they would have lost the small singular values anyway."""
+    return gram(system) if system.may_have_full_rank else None
+
+
+def fit(
+    system: LinearSystem, token_ids_N: np.ndarray, token_text: Callable[[int], str], solver: Solver, *, sums: Sums | None, seed: int = 0
+) -> Fit:
     """Solve for the map and measure it.
 
     Args:
         token_ids_N: id of each fitted token in the new vocabulary, for the list of worst tokens.
         token_text: text of a token by that id.
-        rcond: singular values below this share of the largest count as zero.
+        sums: the system's Gram matrices, used up.
         seed: which tenth of the tokens is held out for the second fit that is only measured.
     """
-    held_H, others_N = _held_out(system.tokens, seed)
-    sums: tuple[np.ndarray, np.ndarray] | None = None
-    solution: LinearMap | None = None
-    if system.tokens >= system.hidden:
-        sums = gram(system)
-        solution = solve_gram(system, *sums, rcond=rcond)
-    if solution is None:
+    solution = solver(system, sums, final=True)
+    if not solution.by_gram:
         sums = None  # the Gram matrix has lost digits that both fits need
-        solution = solve_rows(system, rcond=rcond)
-    error_N, identity_N, target_N = _row_norms(system, solution.matrix_DD)
-    heldout, heldout_identity = _measure_held_out(system, held_H, others_N, rcond, sums)
+    residual, worst, identity_N, target_N = _measure_fitted(system, solution.matrix_DD, sums)
+    heldout, heldout_identity = _measure_held_out(system, solver, sums, seed)
     distance_DD = solution.matrix_DD - np.eye(system.hidden)
     report = FitReport(
         tokens=system.tokens,
+        old_tokens=_distinct(system),
         rank=solution.rank,
         hidden_size=system.hidden,
         condition_number=solution.condition_number if solution.rank else None,
-        relative_residual=_ratio(error_N, target_N),
+        relative_residual=residual,
         heldout_residual=heldout,
         identity_residual=_ratio(identity_N, target_N),
         heldout_identity_residual=heldout_identity,
         distance_from_identity=float(np.linalg.norm(distance_DD) / np.sqrt(system.hidden)),
         singular_values=[float(value) for value in solution.singular_values_D[:SINGULAR_VALUES]],
-        worst_tokens=_worst(error_N, target_N, token_ids_N, token_text),
+        worst_tokens=[
+            WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=share) for n, share in worst
+        ],
     )
     return Fit(matrix_DD=solution.matrix_DD, report=report)
 
 
-def measure_identity(system: LinearSystem, *, seed: int = 0) -> FitReport:
-    """The report of the direct swap: how far the instruct rows are from the base rows; held out as in `fit`, though nothing is fitted."""
+def measure_identity(side: Side, *, seed: int = 0) -> FitReport:
+    """Without a map: how far the instruct rows of shared tokens are from the base rows; held out as in `fit`, though nothing is fitted."""
+    system = side.shared_system()[0]
     _, identity_N, target_N = _row_norms(system, None)
     held_H = _held_out(system.tokens, seed)[0]
     share, held_share = _ratio(identity_N, target_N), _ratio(identity_N[held_H], target_N[held_H])
     return FitReport(
         tokens=system.tokens,
+        old_tokens=_distinct(system),
         hidden_size=system.hidden,
         relative_residual=share,
         heldout_residual=held_share,
         identity_residual=share,
         heldout_identity_residual=held_share,
     )
+
+
+def _distinct(system: LinearSystem) -> int:
+    return len(np.unique(system.combination_NU.indices))
 
 
 def _held_out(tokens: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,44 +173,26 @@ def _held_out(tokens: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def _measure_held_out(
-    system: LinearSystem, held_H: np.ndarray, others_N: np.ndarray, rcond: float, sums: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[float | None, float | None]:
+def _measure_held_out(system: LinearSystem, solver: Solver, sums: Sums | None, seed: int) -> tuple[float | None, float | None]:
     """Residual of a second fit on the tokens that it has not seen, and the identity's there; uses up `sums`."""
+    held_H, others_N = _held_out(system.tokens, seed)
     if not len(held_H):
         return None, None
-    map_DD = None if sums is None else _solve_without(system, held_H, *sums)
-    if map_DD is None:
-        map_DD = solve_rows(system, rcond=rcond, rows_N=others_N).matrix_DD
-    error_H, identity_H, target_H = _row_norms(system, map_DD, held_H)
+    held = system.take(held_H)
+    if sums is not None:
+        sums.add(held, sign=-1.0)
+    solution = solver(system.take(others_N), sums, final=False)
+    error_H, identity_H, target_H = _row_norms(held, solution.matrix_DD)
     return _ratio(error_H, target_H), _ratio(identity_H, target_H)
 
 
-def _solve_without(system: LinearSystem, held_H: np.ndarray, gram_DD: np.ndarray, right_DD: np.ndarray) -> np.ndarray | None:
-    """The map fitted on all but the held-out tokens; uses up both matrices. None when the other tokens do not determine it."""
-    add_rows(system, held_H, gram_DD, right_DD, sign=-1.0)
-    try:
-        factor = scipy.linalg.cho_factor(gram_DD, lower=True, overwrite_a=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
-        return None
-    diagonal_D = np.abs(factor[0].diagonal())
-    if diagonal_D.min() < 1e-6 * diagonal_D.max():
-        return None
-    x_DD = scipy.linalg.cho_solve(factor, right_DD, overwrite_b=True, check_finite=False)
-    np.fill_diagonal(x_DD, x_DD.diagonal() + 1.0)
-    return x_DD
-
-
-def _row_norms(
-    system: LinearSystem, map_DD: np.ndarray | None, rows_N: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _row_norms(system: LinearSystem, map_DD: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per token: length of A W - B, of A - B, and of B. Without a map the first is the second."""
-    count = system.tokens if rows_N is None else len(rows_N)
-    error_N, identity_N, target_N = (np.zeros(count) for _ in range(3))
+    error_N, identity_N, target_N = (np.zeros(system.tokens) for _ in range(3))
     # A report needs few digits: large systems are measured in float32, which halves the time. The map itself stays in float64.
-    dtype = np.float32 if count * system.hidden**2 > FLOAT64_MEASUREMENT_LIMIT else np.float64
+    dtype = np.float32 if system.tokens * system.hidden**2 > FLOAT64_MEASUREMENT_LIMIT else np.float64
     x_DD = None if map_DD is None else (map_DD - np.eye(system.hidden)).astype(dtype)
-    for position, a_BD, difference_BD in system.blocks(rows_N, dtype=dtype):
+    for position, a_BD, difference_BD in system.blocks(dtype=dtype):
         identity_N[position] = np.linalg.norm(difference_BD, axis=1)
         target_N[position] = np.linalg.norm(a_BD + difference_BD, axis=1)
         error_N[position] = identity_N[position] if x_DD is None else np.linalg.norm(a_BD @ x_DD - difference_BD, axis=1)
@@ -164,10 +204,36 @@ def _ratio(error_N: np.ndarray, target_N: np.ndarray) -> float | None:
     return float(np.linalg.norm(error_N)) / whole if whole else None
 
 
-def _worst(error_N: np.ndarray, target_N: np.ndarray, token_ids_N: np.ndarray, token_text: Callable[[int], str]) -> list[WorstToken]:
+def _measure_fitted(
+    system: LinearSystem, map_DD: np.ndarray, sums: Sums | None
+) -> tuple[float | None, list[tuple[int, float]], np.ndarray, np.ndarray]:
+    """Relative residual of a map, the rows that it misses most with their own, and per row the lengths of A - B and of B.
+
+    For large systems a pass over the rows would cost as much as the Gram matrices. There the whole residual comes from these, and the
+    worst rows are looked for with residuals seen through a few random directions, then measured.
+    """
+    if sums is None or system.tokens * system.hidden**2 <= FLOAT64_MEASUREMENT_LIMIT:
+        error_N, identity_N, target_N = _row_norms(system, map_DD)
+        return _ratio(error_N, target_N), _worst(error_N, target_N), identity_N, target_N
+    x_DD = map_DD - np.eye(system.hidden)
+    directions_DK = np.random.default_rng(0).standard_normal((system.hidden, SKETCH)) / np.sqrt(SKETCH)
+    moved_DK, directions_DK = (x_DD @ directions_DK).astype(np.float32), directions_DK.astype(np.float32)
+    rough_N, identity_N, target_N = (np.zeros(system.tokens) for _ in range(3))
+    for position, a_BD, difference_BD in system.blocks(dtype=np.float32):
+        rough_N[position] = np.linalg.norm(a_BD @ moved_DK - difference_BD @ directions_DK, axis=1)
+        identity_N[position] = np.linalg.norm(difference_BD, axis=1)
+        target_N[position] = np.linalg.norm(a_BD + difference_BD, axis=1)
+    candidates = np.sort([n for n, _ in _worst(rough_N, target_N, 10 * WORST_TOKENS)])
+    error_C, _, target_C = _row_norms(system.take(candidates), map_DD)
+    worst = [(int(candidates[n]), share) for n, share in _worst(error_C, target_C)]
+    squared = float(np.square(identity_N).sum())
+    for begin in range(0, system.hidden, COLUMNS):
+        part_DK, columns = x_DD[:, begin : begin + COLUMNS], slice(begin, begin + COLUMNS)
+        squared += float(np.sum(part_DK * (dsymm(1.0, sums.gram_DD, part_DK, lower=1) - 2.0 * sums.right_DD[:, columns])))
+    whole = float(np.linalg.norm(target_N))
+    return (max(0.0, squared) ** 0.5 / whole if whole else None), worst, identity_N, target_N
+
+
+def _worst(error_N: np.ndarray, target_N: np.ndarray, count: int = WORST_TOKENS) -> list[tuple[int, float]]:
     relative_N = np.divide(error_N, target_N, out=np.zeros_like(error_N), where=target_N > 0)
-    worst = np.argsort(-relative_N, kind="stable")[:WORST_TOKENS]
-    return [
-        WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=float(relative_N[n]))
-        for n in worst
-    ]
+    return [(int(n), float(relative_N[n])) for n in np.argsort(-relative_N, kind="stable")[:count]]

@@ -57,7 +57,8 @@ class MetricsWriter:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole records in order; empty when there is no file yet.
 
-    Of two records with the same fields and the same `step` the later one counts, in the place of the earlier one.
+    Of two records with the same fields and the same `step` (of the same learning rate: a sweep tries several) the later one counts, in
+    the place of the earlier one.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8", errors="replace")
@@ -70,7 +71,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(record, dict):
-            key = (record["step"], tuple(sorted(record))) if "step" in record else ("line", number)
+            key = (record["step"], record.get("learning_rate"), tuple(sorted(record))) if "step" in record else ("line", number)
             records[key] = record
     return list(records.values())
 

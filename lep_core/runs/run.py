@@ -9,6 +9,7 @@ metrics.jsonl    the run itself, append and flush
 log.txt          stdout and stderr of the run
 run.lock         held by the process that executes the run
 stop, discard    empty files: please stop; and delete the results then
+note.json        the user interface: what people noted about the run
 attempts/NN/     launch.json, status.json and errors of earlier attempts of a resumed run
 checkpoints/, output/
 """
@@ -28,7 +29,7 @@ from typing import Any
 from lep_core import pipeline
 from lep_core.config import Config
 from lep_core.errors import ConfigError, JobError
-from lep_core.files import PARTIAL_PREFIX, read_json, translated_errors
+from lep_core.files import PARTIAL_PREFIX, read_json, translated_errors, write_json
 from lep_core.runs.lock import FileLock, LockHeld
 from lep_core.runs.metrics import read_metrics
 from lep_core.runs.process import is_alive
@@ -43,6 +44,7 @@ LOG_FILE = "log.txt"
 LOCK_FILE = "run.lock"
 STOP_FILE = "stop"
 DISCARD_FILE = "discard"
+NOTE_FILE = "note.json"
 REQUIRED_KEYS = {"verb", "config", "inputs", "after", "created"}
 EXIT_SECONDS = 10.0
 LOG_TAIL_BYTES = 262_144
@@ -193,6 +195,15 @@ class Run:
     def report(self) -> dict[str, Any] | None:
         """The verb's report once the run has one."""
         return read_json_if_whole(self.path / REPORT_FILE)
+
+    @property
+    def note(self) -> str:
+        """What people noted about the run."""
+        return str((read_json_if_whole(self.path / NOTE_FILE) or {}).get("text") or "")
+
+    def write_note(self, text: str) -> None:
+        """Replace the note; OutputError when it cannot be written."""
+        write_json(self.path / NOTE_FILE, {"text": text})
 
     def log_tail(self, lines: int = 50) -> str:
         """The last lines of log.txt; of a progress bar only its last state."""

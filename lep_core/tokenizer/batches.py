@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+Text = TypeVar("Text", bound=Sized)
 
 
-def batches(texts: Iterable[str], *, characters: int, most_texts: int) -> Iterator[list[str]]:
+def batches(texts: Iterable[Text], *, characters: int, most_texts: int) -> Iterator[list[Text]]:
     """Lists of consecutive texts; each ends with the text that reaches `characters`, or after `most_texts` of them."""
-    batch: list[str] = []
+    batch: list[Text] = []
     held = 0
     for text in texts:
         batch.append(text)

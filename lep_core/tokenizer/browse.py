@@ -6,19 +6,18 @@ visible is left to whoever draws them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from lep_core.tokenizer.bytes import family, from_byte_level, from_sentencepiece, spelled_bytes
+from lep_core.tokenizer.fertility import Measurement
 from lep_core.tokenizer.load import as_tokenizer, rust_errors
 from lep_core.tokenizer.mapping import build_mapping
-
-_BATCH = 16
+from lep_core.tokenizer.token_meter import TokenMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def token_spans(tokenizer: Any, text: str) -> list[TokenSpan]:
 
 
 def new_token_table(old: Any, new: Any, texts: Iterable[str], *, limit: int | None = None) -> list[dict[str, Any]]:
-    """Tokens that the new vocabulary adds, most frequent in `texts` first.
+    """Tokens that the new vocabulary adds, most frequent in `texts` (a stream) first.
 
     Returns:
         Dicts with `token` (text), `id`, `count` (occurrences when the new tokenizer encodes the texts) and `old_pieces` (what the old
@@ -81,18 +80,23 @@ def new_token_table(old: Any, new: Any, texts: Iterable[str], *, limit: int | No
     """
     old, new = as_tokenizer(old), as_tokenizer(new)
     mapping = build_mapping(old, new)
-    counts: Counter[int] = Counter()
-    with rust_errors("the tokenizer cannot encode the corpus"):
-        stream = iter(texts)
-        while batch := list(islice(stream, _BATCH)):
-            for encoding in new.encode_batch_fast([text.encode("utf-8", "replace").decode() for text in batch], add_special_tokens=False):
-                counts.update(encoding.ids)
-    known = {*mapping.shared_new_ids.tolist(), *mapping.special_new_ids.tolist()}
-    fresh = sorted((i for i in range(mapping.new_size) if i not in known and new.id_to_token(i) is not None), key=lambda i: (-counts[i], i))
-    old_table, new_table = _texts(old), _texts(new)
+    meter = TokenMeter("of the new vocabulary", new)
+    measurement = Measurement([meter])
+    measurement.add(texts)
+    measurement.finish()
+    is_fresh = np.array([data is not None for data in spelled_bytes(new)])
+    is_fresh[mapping.shared_new_ids] = is_fresh[mapping.special_new_ids] = False
+    fresh = np.flatnonzero(is_fresh)
+    fresh = fresh[np.argsort(-meter.counts_V[fresh], kind="stable")][:limit]
+    old_texts, new_texts = _texts(old), _texts(new)
     return [
-        {"token": new_table[i], "id": i, "count": counts[i], "old_pieces": [old_table[piece] for piece in mapping.pieces_of(i)]}
-        for i in fresh[:limit]
+        {
+            "token": new_texts[index],
+            "id": index,
+            "count": int(meter.counts_V[index]),
+            "old_pieces": [old_texts[piece] for piece in mapping.pieces_of(index)],
+        }
+        for index in fresh.tolist()
     ]
 
 

@@ -9,28 +9,34 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from lep_core.config import DEFAULT_NEW_TOKENS, DEFAULT_VOCAB_SIZE, BuildTokenizerConfig
-from lep_core.errors import ConfigError, CorpusError, TokenizerError
+from lep_core.config import BuildTokenizerConfig
+from lep_core.errors import CorpusError, TokenizerError
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.adopt import read_given
 from lep_core.tokenizer.browse import visible, visible_pieces
 from lep_core.tokenizer.bytes import token_bytes
 from lep_core.tokenizer.checks import lost_texts, missing_bytes, unreachable_tokens
+from lep_core.tokenizer.curve import growing_curve, shrinking_curve
 from lep_core.tokenizer.definition import Definition
-from lep_core.tokenizer.extend import continue_merges, extend_vocabulary
 from lep_core.tokenizer.folder import write_tokenizer_folder
-from lep_core.tokenizer.load import read_definition, rust_errors, tokenizer_from_definition
-from lep_core.tokenizer.train import train_from_nothing
-from lep_core.tokenizer.words import WordCounter
+from lep_core.tokenizer.load import rust_errors
+from lep_core.tokenizer.paper import PlainWordCounter
+from lep_core.tokenizer.variants import Outcome, Task, adapt_vocabulary, wanted_tokens
+from lep_core.tokenizer.words import WordCounter, words_cut_at_marks
+
+__all__ = ["BuildTokenizerReport", "build_tokenizer", "source_folder", "wanted_tokens"]
 
 SAMPLE_CHARACTERS = 2_000_000
 _SAMPLE_PER_TEXT = 50_000
 _EXAMPLES = 3
 _FIRST_TOKENS = 50
+_MANY_CUTS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,8 @@ class BuildTokenizerReport:
 
     `new_tokens`: tokens whose bytes are no token of the old vocabulary. `removed_tokens`: the reverse. `unreachable_tokens`: new tokens
     that encoding never produces with `ignore_merges=False`. `character_tokens`: new tokens that are single characters without a merge.
+    `curve`: characters per token for smaller numbers of new tokens from the same training, {"new_tokens", "vocab_size",
+    "characters_per_token"} each; the first point is the tokenizer before. Empty where a smaller vocabulary is another training.
     """
 
     variant: str
@@ -60,6 +68,7 @@ class BuildTokenizerReport:
     seconds: float
     examples: list[dict[str, Any]] = field(default_factory=list)
     first_tokens: list[str] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -85,42 +94,48 @@ def build_tokenizer(
     started = time.monotonic()
     reporter.stage("reading the tokenizer")
     source = source_folder(config.base)
-    data = read_definition(source)
-    old = tokenizer_from_definition(data, f"{source} holds a tokenizer that cannot be used")  # the library checks what Definition relies on
-    definition = Definition.parse(data)
+    definition = Definition.read(source)
+    old = definition.tokenizer()
+    given = read_given(config.source, reporter) if config.source else None
     wanted = wanted_tokens(config, definition)
 
     reporter.stage("counting words")
-    counter = WordCounter(old, definition, keep_boundaries=config.variant != "bpe")
+    new_words = config.variant in ("bpe", "unigram")
+    plain = config.paper or config.variant == "unigram" or (definition.is_unigram and config.variant in ("continued-bpe", "extension"))
+    counter = PlainWordCounter() if plain else WordCounter(old, definition, keep_boundaries=not new_words)
     sample = _count(counter, texts if isinstance(texts, Iterable) else texts(), reporter)
     words = counter.words()
     _check_corpus(config, words, counter)
+    if not plain:
+        _tell_of_cut_words(definition, words, reporter)
 
     reporter.stage("learning tokens")
-    adapted, added, characters = _learn(config, definition, old, words, wanted, reporter)
+    task = Task(config=config, definition=definition, tokenizer=old, words=words, wanted=wanted, given=given, reporter=reporter)
+    outcome = adapt_vocabulary(task)
+    adapted = outcome.definition
     stopped = reporter.should_stop()
-    made = adapted.size if config.variant == "bpe" else added
-    if made < wanted and not stopped:
+    if outcome.made is not None and outcome.made < wanted and not stopped and given is None:
         reporter.message(
-            f"The corpus of {counter.characters:,} characters was enough for {made:,} of the {wanted:,} tokens asked for; a larger corpus gives more"
+            f"The corpus of {counter.characters:,} characters was enough for {outcome.made:,} of the {wanted:,} tokens asked for; "
+            "a larger corpus gives more"
         )
 
     reporter.stage("checking the new tokenizer")
     new = adapted.tokenizer()
     _check_control_tokens(definition, adapted, new)
     old_bytes, new_bytes = set(token_bytes(old)) - {None}, set(token_bytes(new)) - {None}
-    fresh = _made_by_merges(adapted) if config.variant == "bpe" else [token for token in adapted.vocab if token not in definition.vocab]
-    dead = unreachable_tokens(new, fresh)
+    dead = unreachable_tokens(new, outcome.fresh)
     lost, gone = lost_texts(old, new), missing_bytes(old, new)
     if dead:
-        reporter.message(f"{len(dead):,} new tokens cannot be produced by encoding, for example {visible(new, adapted.vocab[dead[0]])}")
+        reporter.message(f"{len(dead):,} tokens cannot be produced by encoding, for example {visible(new, adapted.vocab[dead[0]])}")
     for text in lost:
         reporter.message(f"The new tokenizer does not give this text back unchanged: {text[:60]!r}")
-    before, after = _tokens_of(old, sample), _tokens_of(new, sample)
-    sampled = sum(map(len, sample))
+    before, counts = sum(_tokens_of(old, sample).values()), _tokens_of(new, sample)
+    after, sampled = sum(counts.values()), sum(map(len, sample))
 
     reporter.stage("writing the tokenizer")
     write_tokenizer_folder(adapted, source=source, output=Path(output))
+    first = outcome.parts or outcome.fresh
     return BuildTokenizerReport(
         variant=config.variant,
         vocab_size=adapted.size,
@@ -128,7 +143,7 @@ def build_tokenizer(
         requested_tokens=wanted,
         removed_tokens=len(old_bytes - new_bytes),
         unreachable_tokens=len(dead),
-        character_tokens=characters,
+        character_tokens=outcome.characters,
         special_tokens=len(definition.control),
         round_trip_ok=not lost and not gone,
         characters_per_token_before=sampled / before if before else 0.0,
@@ -140,7 +155,8 @@ def build_tokenizer(
         stopped=stopped,
         seconds=time.monotonic() - started,
         examples=_examples(old, new, sample),
-        first_tokens=[visible(new, adapted.vocab[token]) for token in fresh[:_FIRST_TOKENS]],
+        first_tokens=[visible(new, adapted.vocab[token]) for token in islice(first, _FIRST_TOKENS)],
+        curve=_curve(outcome, counts, sampled, (definition.size, sampled / before if before else 0.0)),
     )
 
 
@@ -156,43 +172,27 @@ def source_folder(base: str) -> Path:
     return Path(resolve(base))
 
 
-def wanted_tokens(config: BuildTokenizerConfig, definition: Definition) -> int:
-    """For `bpe` the size of the whole vocabulary, otherwise the number of tokens to add.
+def _curve(outcome: Outcome, counts: Counter[int], characters: int, before: tuple[int, float]) -> list[dict[str, Any]]:
+    if outcome.steps:
+        return shrinking_curve(outcome.steps, before=before[1])
+    if not outcome.parts:
+        return []
+    names = outcome.definition.by_id
+    by_token = {str(names[index]): count for index, count in counts.items()}
+    return growing_curve(outcome.parts, by_token, characters=characters, vocab_size=outcome.definition.size, before=before)
 
-    Raises:
-        ConfigError: the whole vocabulary would not be larger than the old one.
-    """
-    if config.variant == "bpe":
-        return config.vocab_size or DEFAULT_VOCAB_SIZE
-    if config.vocab_size is None:
-        return config.new_tokens or DEFAULT_NEW_TOKENS
-    if config.vocab_size <= definition.size:
-        raise ConfigError(
-            "vocab_size",
-            f"the vocabulary size is {config.vocab_size}, but the model's vocabulary has {definition.size} tokens already and {config.variant} keeps them all",
-            f"Give --vocab-size above {definition.size}, or --new-tokens, or --variant bpe to replace the vocabulary",
+
+def _tell_of_cut_words(definition: Definition, words: Counter[str], reporter: Reporter) -> None:
+    """Warn when the model's pre-tokeniser leaves vowel signs and the like alone (Hindi, Thai and others): no token can reach across."""
+    cut, total = words_cut_at_marks(definition.family, words)
+    if cut > _MANY_CUTS * total:
+        reporter.message(
+            f"The model's tokenizer cuts words of this language at vowel signs: {cut:,} of {total:,} pieces of words begin with one, "
+            "and no new token can reach across such a cut"
         )
-    return config.vocab_size - definition.size
 
 
-def _learn(
-    config: BuildTokenizerConfig, definition: Definition, old: Tokenizer, words: Counter[str], wanted: int, reporter: Reporter
-) -> tuple[Definition, int, int]:
-    """The adapted definition, how many tokens were added, and how many of these are single characters."""
-    if config.variant == "bpe":
-        adapted = train_from_nothing(definition, words, vocab_size=wanted, min_frequency=config.min_frequency, reporter=reporter)
-        return adapted, adapted.size, 0
-    learn = continue_merges if config.variant == "continued-bpe" else extend_vocabulary
-    learned = learn(old, definition, words, new_tokens=wanted, min_frequency=config.min_frequency, reporter=reporter)
-    if not learned.tokens:
-        raise CorpusError(
-            f"no new token can be made from this corpus: no pair of tokens occurs {config.min_frequency} times in its {sum(words.values())} words",
-            "Give more text, or a smaller --min-frequency",
-        )
-    return definition.extended(learned.tokens, learned.merges), len(learned.tokens), learned.characters
-
-
-def _count(counter: WordCounter, texts: Iterable[str], reporter: Reporter) -> list[str]:
+def _count(counter: WordCounter | PlainWordCounter, texts: Iterable[str], reporter: Reporter) -> list[str]:
     """Feed all texts to the counter; return a sample of them."""
     sample: list[str] = []
     room = SAMPLE_CHARACTERS
@@ -215,13 +215,11 @@ def _beginning(text: str, characters: int) -> str:
     return text[: end or characters]
 
 
-def _made_by_merges(adapted: Definition) -> list[str]:
-    return list(dict.fromkeys(left + right for left, right in adapted.merges))
-
-
-def _check_corpus(config: BuildTokenizerConfig, words: Counter[str], counter: WordCounter) -> None:
+def _check_corpus(config: BuildTokenizerConfig, words: Counter[str], counter: WordCounter | PlainWordCounter) -> None:
     if not counter.characters:
         raise CorpusError("the corpus is empty", "Give text files that hold text in the new language")
+    if config.variant == "import":
+        return
     if max(words.values(), default=0) < config.min_frequency and len(words) < 2:
         raise CorpusError(
             f"no token can be made from a corpus of {counter.characters} characters, nothing in it occurs {config.min_frequency} times",
@@ -232,6 +230,8 @@ def _check_corpus(config: BuildTokenizerConfig, words: Counter[str], counter: Wo
 def _check_control_tokens(definition: Definition, adapted: Definition, new: Tokenizer) -> None:
     """Every added token is still there, under the id that the folder says."""
     for token in definition.control:
+        if token.isspace() and token not in adapted.vocab:  # left out by import
+            continue
         if new.token_to_id(token) != adapted.vocab.get(token):
             raise TokenizerError(
                 f"the special token {token!r} moved from id {adapted.vocab.get(token)} to {new.token_to_id(token)}",
@@ -243,9 +243,13 @@ def _check_control_tokens(definition: Definition, adapted: Definition, new: Toke
         )
 
 
-def _tokens_of(tokenizer: Tokenizer, texts: list[str]) -> int:
+def _tokens_of(tokenizer: Tokenizer, texts: list[str]) -> Counter[int]:
+    """How often each id stands in the encoded texts."""
+    counts: Counter[int] = Counter()
     with rust_errors("the tokenizer cannot encode the corpus"):
-        return sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+            counts.update(encoding.ids)
+    return counts
 
 
 def _examples(old: Tokenizer, new: Tokenizer, sample: list[str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 
 from lep_core.errors import TokenizerError
 from lep_core.tokenizer.load import as_tokenizer, definition_of
@@ -79,7 +80,7 @@ def family(tokenizer: Any) -> Family:
     Raises:
         TokenizerError: it is neither, for example WordPiece.
     """
-    return family_of(_without_vocabulary(as_tokenizer(tokenizer)))
+    return family_of(definition_without_vocabulary(as_tokenizer(tokenizer)))
 
 
 def family_of(definition: Mapping[str, Any]) -> Family:
@@ -139,10 +140,19 @@ def spelled_bytes(tokenizer: Any) -> list[bytes | None]:
 def control_tokens(tokenizer: Tokenizer) -> dict[str, int]:
     """Tokens that are matched as strings, not spelled by bytes: every added token, and the unknown token. String -> id."""
     control = {added.content: index for index, added in tokenizer.get_added_tokens_decoder().items()}
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    if isinstance(unknown, str) and (index := tokenizer.token_to_id(unknown)) is not None:
+    unknown = _unknown_token(tokenizer)
+    if unknown is not None and (index := tokenizer.token_to_id(unknown)) is not None:
         control[unknown] = index
     return control
+
+
+def _unknown_token(tokenizer: Tokenizer) -> str | None:
+    """What stands for text that the vocabulary cannot spell. A Unigram model has its id, which the library shows in the file only."""
+    if isinstance(tokenizer.model, Unigram):
+        index = definition_of(tokenizer)["model"].get("unk_id")
+        return None if index is None else tokenizer.id_to_token(index)
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    return unknown if isinstance(unknown, str) else None
 
 
 def _pattern(part: Mapping[str, Any]) -> str | None:
@@ -150,7 +160,7 @@ def _pattern(part: Mapping[str, Any]) -> str | None:
     return pattern.get("String") if isinstance(pattern, Mapping) else None
 
 
-def _without_vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+def definition_without_vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
     """The definition with an empty model: cheap, because writing the merges of a large vocabulary takes a second."""
     kind = type(tokenizer.model).__name__
     shell = Tokenizer(type(tokenizer.model)())
@@ -159,5 +169,9 @@ def _without_vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
         if part is not None:
             setattr(shell, name, part)
     definition = definition_of(shell)
-    definition["model"] = {"type": kind, "byte_fallback": bool(getattr(tokenizer.model, "byte_fallback", False))}
+    if isinstance(tokenizer.model, Unigram):
+        byte_fallback = definition_of(tokenizer)["model"].get("byte_fallback", False)
+    else:
+        byte_fallback = getattr(tokenizer.model, "byte_fallback", False)
+    definition["model"] = {"type": kind, "byte_fallback": bool(byte_fallback)}
     return definition

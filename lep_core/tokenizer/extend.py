@@ -5,7 +5,7 @@ Both keep every old id and every old merge, so text in which no new token applie
 continued-bpe: words of the corpus are encoded with the model's own tokenizer, and BPE goes on from those ids. Appended merges act on
 exactly the sequences that the old merges produce, so every new token can be produced.
 
-extension: a separate BPE vocabulary is trained on the corpus, and the tokens that the old vocabulary lacks are appended. A token of the
+extension: a separate BPE vocabulary is trained on the corpus (or given), and the tokens that the old vocabulary lacks are appended. A token of the
 separate vocabulary may be built from parts that the old merges never leave side by side; appending its own merge would leave it dead.
 So its merges are laid where they apply: on what the tokenizer built so far makes of the token. When that is more than two pieces, the
 parts between become tokens too.
@@ -16,16 +16,17 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from tokenizers import Tokenizer
 
 from lep_core.progress import SILENT, Reporter
-from lep_core.tokenizer.bytes import BYTE_TO_CHARACTER, byte_token
+from lep_core.tokenizer.bytes import byte_token
 from lep_core.tokenizer.conventions import admissible_beside, admissible_sentencepiece
 from lep_core.tokenizer.definition import Definition, Merge
 from lep_core.tokenizer.load import bare, rust_errors
 from lep_core.tokenizer.merges import MergeLearner, apply_merges, pair_key
-from lep_core.tokenizer.train import Learned, frequent_characters, learner_from_nothing
+from lep_core.tokenizer.train import Learned, foundation, learn_separate
 
 _BATCH = 20_000
 _RARE_CHARACTER_SHARE = 1e-6  # a missing character that makes up less of the corpus stays spelled in bytes
@@ -78,28 +79,43 @@ def extend_vocabulary(
     reporter: Reporter = SILENT,
 ) -> Learned:
     """Train a separate vocabulary and append up to `new_tokens` of its tokens that the old vocabulary lacks."""
-    with_characters, tokenizer, characters = add_characters(
-        tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency
-    )
-    if definition.family == "sentencepiece":
-        base = [byte_token(byte) for byte in range(256)] + frequent_characters(words, coverage=1.0, at_most=len(words) + 1)
-        known = with_characters.vocab
-        base = [token for token in base if token in known]  # a character without a token must stay bytes here as well
-    else:
-        base = list(BYTE_TO_CHARACTER)
-    admissible = admissible_beside(definition.family, words)
-    layer = _AppendedMerges(tokenizer, with_characters, room=new_tokens - len(characters))
-    for merge in learner_from_nothing(definition, words, base, min_frequency=min_frequency).learn():
-        if layer.room <= 0:
+    wide, tokenizer, characters = add_characters(tokenizer, definition, words, at_most=new_tokens // 2, min_frequency=min_frequency)
+    base = foundation(wide, words, vocab_size=1 << 30)
+    # A character without a token must stay bytes in the separate vocabulary as well.
+    base = replace(base, characters=[character for character in base.characters if character in wide.vocab])
+    rule = admissible_beside(definition.family, words)
+    size, before = 2 * new_tokens, -1
+    while True:
+        pieces = learn_separate(definition.family, words, base, tokens=size, min_frequency=min_frequency).tokens
+        unseen = [piece for piece in pieces if piece not in wide.vocab and rule(piece)]
+        if len(unseen) >= new_tokens or len(pieces) in (0, before):
             break
-        if merge.is_new and merge.text not in layer.vocab and admissible(merge.text):
-            layer.append(merge.text)
+        size, before = 2 * size, len(pieces)
+    return append_tokens(tokenizer, wide, unseen, characters=characters, new_tokens=new_tokens, reporter=reporter)
+
+
+def append_tokens(
+    tokenizer: Tokenizer,
+    definition: Definition,
+    unseen: Iterable[str],
+    *,
+    characters: list[str],
+    new_tokens: int,
+    reporter: Reporter = SILENT,
+) -> Learned:
+    """Append tokens with merges that reach them, until there are `new_tokens` together with the `characters` already in `definition`."""
+    layer = _AppendedMerges(tokenizer, definition, room=new_tokens - len(characters))
+    stopped = False
+    for token in unseen:
+        if layer.room <= 0 or stopped:
+            break
+        if token not in layer.vocab:
+            layer.append(token)
             done = new_tokens - layer.room
-            if done % 200 == 0 and _stopped(reporter, done, new_tokens):
-                return Learned(tokens=[*characters, *layer.tokens], merges=layer.merges, characters=len(characters), stopped=True)
+            stopped = done % 200 == 0 and _stopped(reporter, done, new_tokens)
     tokens = [*characters, *layer.tokens]
     reporter.progress(len(tokens), new_tokens, "tokens")
-    return Learned(tokens=tokens, merges=layer.merges, characters=len(characters))
+    return Learned(tokens=tokens, merges=layer.merges, characters=len(characters), stopped=stopped)
 
 
 class _AppendedMerges:

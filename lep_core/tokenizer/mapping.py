@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class VocabularyMapping:
             none for missing ones.
         pruned: old ids that the new vocabulary has no token for.
         missing: new ids without a spelling: special tokens that the old vocabulary lacks, ids without a token.
+        space_old_ids: old ids of ordinary tokens that are whitespace only.
         fallbacks: how many tokens the old model could not cut by itself, so that the longest known pieces were taken.
     """
 
@@ -53,34 +55,37 @@ class VocabularyMapping:
     pieces_indices: Ids
     pruned: Ids
     missing: Ids
+    space_old_ids: Ids
     fallbacks: int
 
     def pieces_of(self, new_id: int) -> list[int]:
         """Old ids that spell one new token."""
         return self.pieces_indices[self.pieces_indptr[new_id] : self.pieces_indptr[new_id + 1]].tolist()
 
-    def matrix(self, weights: str = "mean", decay: float = 1.0) -> csr_matrix:
+    def matrix(self, weights: str = "mean", decay: float = 1.0, space_penalty: float = 1.0) -> csr_matrix:
         """T as a V x U float64 matrix.
 
         Args:
             weights: "mean": 1/K on each of the K pieces; "weighted-mean": piece k = 0.. in proportion to exp(-decay * k).
             decay: see above; 0 is the mean.
+            space_penalty: factor on the weight of pieces that are whitespace only, when K > 1; 1 leaves them alone.
 
         Returns:
             Rows sum to 1; shared and special tokens have a single 1.0; rows of missing tokens are empty.
         """
         from scipy.sparse import csr_matrix
 
-        lengths = np.diff(self.pieces_indptr)
-        row = np.repeat(np.arange(self.new_size), lengths)
+        row = np.repeat(np.arange(self.new_size), np.diff(self.pieces_indptr))
         if weights == "mean":
-            data = 1.0 / lengths[row]
+            data = np.ones(len(self.pieces_indices))
         elif weights == "weighted-mean":
-            position = np.arange(len(self.pieces_indices)) - self.pieces_indptr[:-1][row]
-            data = np.exp(-decay * position)
-            data /= np.bincount(row, weights=data, minlength=self.new_size)[row]
+            data = np.exp(-decay * (np.arange(len(self.pieces_indices)) - self.pieces_indptr[:-1][row]))
         else:
             raise ValueError(f"weights is {weights!r}, not 'mean' or 'weighted-mean'")
+        if not space_penalty > 0:
+            raise ValueError(f"space_penalty is {space_penalty}, not above 0")
+        data[np.isin(self.pieces_indices, self.space_old_ids)] *= space_penalty  # a single piece is scaled back to 1 below
+        data /= np.bincount(row, weights=data, minlength=self.new_size)[row]
         matrix = csr_matrix((data, self.pieces_indices, self.pieces_indptr), shape=(self.new_size, self.old_size))
         matrix.sum_duplicates()  # a piece that occurs twice in a token
         return matrix
@@ -117,9 +122,10 @@ def build_mapping(old_tokenizer: Any, new_tokenizer: Any) -> VocabularyMapping:
         special_new_ids=_ids(special.keys()),
         special_old_ids=_ids(special.values()),
         pieces_indptr=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)]),
-        pieces_indices=_ids(piece for row in rows for piece in row),
+        pieces_indices=_ids(chain.from_iterable(rows)),
         pruned=_ids(index for index, data in enumerate(old_bytes) if (data not in present if data is not None else index not in kept)),
         missing=np.flatnonzero(lengths == 0).astype(np.int64),
+        space_old_ids=_ids(index for index, data in enumerate(old_bytes) if data and data.decode("utf-8", "replace").isspace()),
         fallbacks=fallbacks,
     )
 
@@ -130,22 +136,26 @@ def _shared(old: Tokenizer, new: Tokenizer, old_bytes: list[bytes | None], new_b
     A SentencePiece vocabulary may hold one byte twice: as a character (`a`) and for byte fallback (`<0x61>`). Like goes with like first;
     a character goes before a fallback token when only one has a partner.
     """
-    old_ids = {(data, len(data) == 1 and _is_fallback(old, index)): index for index, data in enumerate(old_bytes) if data is not None}
+    characters: dict[bytes, int] = {}
+    fallbacks: dict[bytes, int] = {}
+    for index, data in enumerate(old_bytes):
+        if data is not None:
+            (fallbacks if len(data) == 1 and _is_fallback(old, index) else characters)[data] = index
     shared: dict[int, int] = {}
     taken: set[int] = set()
-    later: list[tuple[int, bytes, bool]] = []
+    later: list[tuple[bool, int, bytes]] = []
     for index, data in enumerate(new_bytes):
         if data is None:
             continue
         fallback = len(data) == 1 and _is_fallback(new, index)
-        match = old_ids.get((data, fallback))
+        match = (fallbacks if fallback else characters).get(data)
         if match is not None and match not in taken:
             shared[index] = match
             taken.add(match)
-        else:
-            later.append((index, data, fallback))
-    for index, data, fallback in sorted(later, key=lambda item: (item[2], item[0])):
-        match = old_ids.get((data, not fallback))
+        elif len(data) == 1:
+            later.append((fallback, index, data))
+    for fallback, index, data in sorted(later):
+        match = (characters if fallback else fallbacks).get(data)
         if match is not None and match not in taken:
             shared[index] = match
             taken.add(match)
@@ -176,20 +186,20 @@ def spell(old: Tokenizer, old_bytes: Sequence[bytes | None], wanted: Sequence[by
                 plan.append(part)
         plans.append(plan)
     encoded = _encode(bare(old), segments)
-    known: dict[bytes, int] | None = None
-    spelled, fallbacks = [], 0
-    for data, plan in zip(wanted, plans, strict=True):
-        pieces: list[int | None] = []
-        for step in plan:
-            pieces.extend(encoded[step] if isinstance(step, int) else (byte_ids.get(byte) for byte in step))
-        if not _spells(pieces, old_bytes, data):
-            if known is None:
-                known = {token: index for index, token in enumerate(old_bytes) if token}
-                known.update((bytes([byte]), index) for byte, index in byte_ids.items())
-            pieces = list(_longest_pieces(data, known))
-            fallbacks += 1
-        spelled.append([piece for piece in pieces if piece is not None])
-    return spelled, fallbacks
+    spelled: list[list[int]] = []
+    for plan in plans:
+        if len(plan) == 1 and isinstance(plan[0], int):
+            spelled.append(encoded[plan[0]])
+        else:
+            pieces = [encoded[step] if isinstance(step, int) else [byte_ids.get(byte, -1) for byte in step] for step in plan]
+            spelled.append(list(chain.from_iterable(pieces)))
+    wrong = _wrong(spelled, old_bytes, wanted)
+    if wrong:
+        known = {token: index for index, token in enumerate(old_bytes) if token}
+        known.update((bytes([byte]), index) for byte, index in byte_ids.items())
+        for number in wrong:
+            spelled[number] = _longest_pieces(wanted[number], known)
+    return spelled, len(wrong)
 
 
 def _parts(data: bytes, kind: Family) -> list[str | bytes]:
@@ -199,6 +209,8 @@ def _parts(data: bytes, kind: Family) -> list[str | bytes]:
     text = data.decode("utf-8", "surrogateescape")
     if SPACE_MARK in text:
         return [data]  # as text this would be taken for a space
+    if text.isascii() or not _UNDECODABLE.search(text):
+        return [text.replace(" ", SPACE_MARK)] if text else []
     parts: list[str | bytes] = []
     for number, part in enumerate(_UNDECODABLE.split(text)):
         if part:
@@ -214,9 +226,22 @@ def _encode(model: Tokenizer, segments: list[str]) -> list[list[int]]:
     return encoded
 
 
-def _spells(pieces: Sequence[int | None], old_bytes: Sequence[bytes | None], data: bytes) -> bool:
-    spelled = [None if piece is None else old_bytes[piece] for piece in pieces]
-    return None not in spelled and b"".join(part for part in spelled if part is not None) == data
+def _wrong(spelled: Sequence[list[int]], old_bytes: Sequence[bytes | None], wanted: Sequence[bytes]) -> list[int]:
+    """Numbers of those whose pieces (-1: none) are not exactly the wanted bytes."""
+    table = [*(data or b"" for data in old_bytes), b""]
+    lengths = np.array([len(data) for data in table])
+    lengths[[data is None for data in (*old_bytes, None)]] = -(1 << 30)
+    pieces = np.fromiter(chain.from_iterable(spelled), dtype=np.int64)
+    ends = np.cumsum([len(ids) for ids in spelled])
+    sizes = np.diff(np.concatenate([[0], np.concatenate([[0], np.cumsum(lengths[pieces])])[ends]])) if len(spelled) else np.zeros(0)
+    fits = np.array_equal(sizes, [len(data) for data in wanted])
+    if fits and b"".join(map(table.__getitem__, pieces.tolist())) == b"".join(wanted):
+        return []
+    return [
+        number
+        for number, (ids, data) in enumerate(zip(spelled, wanted, strict=True))
+        if any(index < 0 or old_bytes[index] is None for index in ids) or b"".join(map(table.__getitem__, ids)) != data
+    ]
 
 
 def _longest_pieces(data: bytes, known: dict[bytes, int]) -> list[int]:

@@ -177,10 +177,12 @@ class MergeLearner:
                 heapq.heappush(self._heap, (-count, pair))
 
 
-def apply_merges(word: Sequence[int], ranks: dict[int, tuple[int, int]]) -> list[int]:
-    """Encode: apply the merge of lowest rank, leftmost first, until none applies. `ranks` is keyed by `pair_key`."""
+def apply_merges(word: Sequence[int], ranks: dict[int, tuple[int, int]], *, until: int = 1) -> list[int]:
+    """Encode: apply the merge of lowest rank, leftmost first, until none applies or `until` ids are left. `ranks` is keyed by `pair_key`."""
     result = list(word)
     while True:
+        if len(result) <= until:
+            return result
         best: tuple[int, int, int] | None = None
         for position in range(len(result) - 1):
             found = ranks.get(result[position] << _SHIFT | result[position + 1])

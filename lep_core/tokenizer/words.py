@@ -8,12 +8,13 @@ pre-tokenised.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tokenizers import Tokenizer
 
-from lep_core.tokenizer.bytes import SPACE_MARK
+from lep_core.tokenizer.bytes import SPACE_MARK, Family, from_byte_level
 from lep_core.tokenizer.conventions import adjacent_classes, split_at_classes
 from lep_core.tokenizer.definition import Definition
 from lep_core.tokenizer.load import rust_errors
@@ -26,6 +27,19 @@ _TRIAL_CHARACTERS = 50_000
 _CHUNKS = (re.compile(r"\s*\S+|\s+"), re.compile(r"[^\S\r\n]*\S+(?:\s*[\r\n]+)?|\s+"))
 _TRIAL = "A word, don't.\n\nNext  two   (x) == 12 345;\r\n \n\t\ttab\n   \n  b .\n c...\n\n\n«Да» — ёж!\r\nа\u00a0б\n\n ц_д #e1\n"
 _SENTENCEPIECE_CHUNK = re.compile(f"{SPACE_MARK}+[^{SPACE_MARK}\n]*|[^{SPACE_MARK}\n]+|\n+")
+
+
+def words_cut_at_marks(family: Family, words: Mapping[str, int]) -> tuple[int, int]:
+    """How many pieces of words begin with a combining mark, and how many there are, ASCII apart; both weighted by their counts."""
+    cut = total = 0
+    for word, count in words.items():
+        if word.isascii():
+            continue
+        text = (from_byte_level(word) or b"").decode("utf-8", "ignore") if family == "byte-level" else word
+        if text and not text.isascii():
+            total += count
+            cut += count * (unicodedata.category(text[0])[0] == "M")
+    return cut, total
 
 
 class WordCounter:

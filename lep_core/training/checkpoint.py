@@ -14,7 +14,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lep_core.errors import OutputError, TrainingError
+from lep_core.config import flag
+from lep_core.errors import OutputError, ResourceError, TrainingError
 from lep_core.files import (
     atomic_folder,
     check_free_space,
@@ -33,6 +35,7 @@ from lep_core.files import (
     manifest_of,
     matches_manifest,
     read_json,
+    remove_folder,
     translated_errors,
     write_json,
 )
@@ -66,13 +69,14 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
         if damage(final) is None:
             return final
         _step_aside(final)
-    check_free_space(folder, sum(tensor.nbytes for tensor in tensors.values()) + 2**20)
-    with atomic_folder(final) as partial:
+    needed = sum(tensor.nbytes for tensor in tensors.values()) + 2**20
+    with _numbers_when_full(folder, needed), atomic_folder(final) as partial:
+        check_free_space(folder, needed)
         _write_tensors(partial / TENSORS, tensors)
         write_json(partial / STATE, {"step": step, **state})
         write_json(partial / MANIFEST, manifest_of(partial))
     for old in checkpoint_folders(folder)[keep:]:
-        shutil.rmtree(old)
+        remove_folder(old)
     return final
 
 
@@ -137,7 +141,7 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
                     "Add --resume to go on from there, --overwrite to drop them, or choose another --checkpoints",
                 )
             for path in earlier:
-                shutil.rmtree(path)
+                remove_folder(path)
 
 
 def check_same_training(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
@@ -156,8 +160,19 @@ def check_same_training(saved: Mapping[str, Any], present: Mapping[str, Any]) ->
                 f"the {what} changed since the checkpoint: its tokens hash to {str(value)[:12]}, then to {str(before)[:12]}",
                 "Give the same text and tokenizer as before, or start again without --resume",
             )
+        if name == "frozen_sha256":
+            raise TrainingError(
+                f"the checkpoint belongs to another model: its frozen weights hash to {str(before)[:12]}, those of --model to"
+                f" {str(value)[:12]}",
+                "Resume with the same --model, or start again without --resume",
+            )
+        if name == "frozen_rows_sha256":
+            raise TrainingError(
+                "other rows count as new than at the checkpoint: the vocabulary of --initial changed",
+                "Resume with the same --initial, or start again without --resume",
+            )
         raise TrainingError(
-            f"{name} changed since the checkpoint: it was {json.dumps(before)}, now it is {json.dumps(value)}",
+            f"{flag(name)} changed since the checkpoint: it was {json.dumps(before)}, now it is {json.dumps(value)}",
             "Give the value of before, or start again without --resume",
         )
 
@@ -179,6 +194,19 @@ def load_tensors(checkpoint: Checkpoint, shapes: Mapping[str, torch.Size]) -> di
                 f"the {name} matrix in {checkpoint.path.name} is {before}, the model's is {tuple(shape)}", "Resume with the same --model"
             )
     return tensors
+
+
+@contextmanager
+def _numbers_when_full(folder: Path, needed_bytes: int) -> Generator[None, None, None]:
+    """Say how much was needed and is free when the disk fills up while a checkpoint is written."""
+    try:
+        yield
+    except ResourceError as error:
+        free = shutil.disk_usage(folder).free
+        raise ResourceError(
+            f"the disk of {folder} is full: a checkpoint needs {needed_bytes / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free",
+            "Free some space, then resume: the last checkpoint is kept",
+        ) from error
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -9,14 +9,15 @@ Shapes: V vocabulary rows (padding included), D hidden size, B sequences, L toke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lep_core.errors import ModelError
 from lep_core.models import EmbeddingPair, ModelFolder, load_embeddings, load_model
+from lep_core.training.quantize import quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +31,7 @@ class SplitModel:
     """A frozen body and float32 master matrices; `output_VD is input_VD` when the model is tied.
 
     `head_VD` is what the loss multiplies with: the master itself in float32, else its copy in the dtype of the computation,
-    refreshed after each update.
+    refreshed after each update. `adapter` holds the factors of a LoRA adapter on the body (see `lora`), parameters of the model.
     """
 
     folder: ModelFolder
@@ -40,6 +41,8 @@ class SplitModel:
     output_VD: Tensor
     head_VD: Tensor
     dtype: torch.dtype
+    adapter: dict[str, Tensor] = field(default_factory=dict)
+    adapter_settings: Any = None
 
     @property
     def tied(self) -> bool:
@@ -51,8 +54,8 @@ class SplitModel:
 
     @property
     def matrices(self) -> dict[str, Tensor]:
-        """The matrices that learn, by name."""
-        return {"input": self.input_VD} if self.tied else {"input": self.input_VD, "output": self.output_VD}
+        """The matrices that learn, by name: embedding, head if it is another one, and the factors of the adapter if there is one."""
+        return {"input": self.input_VD} | ({} if self.tied else {"output": self.output_VD}) | self.adapter
 
     def embed(self, ids_BL: Tensor) -> Tensor:
         """Rows of the input embedding in the dtype of the computation, B x L x D."""
@@ -76,13 +79,13 @@ class SplitModel:
         )
 
 
-def load_split(folder: ModelFolder, *, device: torch.device, dtype: torch.dtype) -> SplitModel:
-    """Load a model folder for training.
+def load_split(folder: ModelFolder, *, device: torch.device, dtype: torch.dtype, quantize: str = "none") -> SplitModel:
+    """Load a model folder for training; `quantize` stores the body in fewer bits (`quantize.quantization`).
 
     Raises:
         ModelError: the model does more to its embeddings or logits than looking up and multiplying (scaling, capping, a bias).
     """
-    model = load_model(folder.path, device=device, dtype=dtype).requires_grad_(False)
+    model = load_model(folder.path, device=device, dtype=dtype, quantization=quantization(quantize, dtype)).requires_grad_(False)
     body = model.get_decoder()
     embedding = model.get_parameter(folder.input_name)
     head = embedding if folder.output_name is None else model.get_parameter(folder.output_name)

@@ -2,8 +2,9 @@
 
 With a large vocabulary the logits are the largest tensor of a training step by far. Here they exist for a chunk of tokens at a
 time, and the gradients of the chunk are taken while its probabilities are still at hand: three matrix products a chunk, nothing
-recomputed, nothing kept. The head's gradient is added straight into one float32 buffer that lives as long as the training, so
-gradient accumulation needs no second matrix of that size.
+recomputed, nothing kept. Logits, probabilities and errors of a chunk are one and the same buffer where the dtype allows. The head's
+gradient is added straight into one float32 buffer that lives as long as the training, so gradient accumulation needs no second matrix
+of that size.
 
 Shapes: N tokens, V vocabulary rows, D hidden size, C tokens of a chunk, R head rows of a slice.
 """
@@ -18,8 +19,9 @@ from torch import Tensor
 IGNORED = -100
 """Target of a position that has no loss."""
 
-_CHUNK_BYTES = {"cpu": 96 * 2**20, "cuda": 1024 * 2**20}
-_BYTES_PER_LOGIT = 8  # logits and probabilities in float32, or logits, probabilities and their cast in bfloat16
+# Below about 200 tokens the product with a large head is slower than its arithmetic; above, only the memory grows.
+_CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 1024 * 2**20}
+_BYTES_PER_LOGIT = 6  # float32: one buffer of 4; bfloat16: logits of 2, which become errors, and log-probabilities of 4
 _SLICE_BYTES = 32 * 2**20
 
 
@@ -31,19 +33,21 @@ class LossAndGradient:
     hidden_gradient_ND: Tensor
 
 
-def chunk_tokens(vocabulary: int, device: torch.device) -> int:
-    """How many tokens' logits are held at a time."""
-    return max(128, _CHUNK_BYTES.get(device.type, 2**28) // (_BYTES_PER_LOGIT * vocabulary) // 8 * 8)
+def chunk_tokens(vocabulary: int, device: torch.device, *, tokens: int | None = None) -> int:
+    """How many tokens' logits are held at a time; of a known number of `tokens` all chunks get about the same."""
+    most = max(128, _CHUNK_BYTES.get(device.type, 2**28) // (_BYTES_PER_LOGIT * vocabulary) // 8 * 8)
+    if not tokens:
+        return most
+    return min(most, -(-tokens // (8 * -(-tokens // most))) * 8)
 
 
 @torch.no_grad()
 def token_nll(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, *, chunk: int | None = None) -> Tensor:
     """Negative log-likelihood of each target in nats, float32 (float64 for float64 input), shape N; 0 where the target is `IGNORED`."""
-    chunk = chunk or chunk_tokens(head_VD.shape[0], head_VD.device)
+    buffers = _Buffers.of(hidden_ND, head_VD, chunk)
     nll_N = torch.zeros(len(targets_N), dtype=_wide(hidden_ND.dtype), device=hidden_ND.device)
-    for start in range(0, len(targets_N), chunk):
-        part = slice(start, start + chunk)
-        log_probabilities_CV = _log_softmax(hidden_ND[part] @ head_VD.T)
+    for part in buffers.parts(len(targets_N)):
+        log_probabilities_CV, _ = buffers.log_probabilities(hidden_ND[part], head_VD)
         nll_N[part] = _picked_nll(log_probabilities_CV, targets_N[part])
     return nll_N
 
@@ -56,6 +60,7 @@ def loss_and_gradients(
     *,
     scale: float | Tensor,
     head_gradient_VD: Tensor,
+    rows: slice = slice(None),
     chunk: int | None = None,
 ) -> LossAndGradient:
     """The loss, its gradient in the hidden states, and its gradient in the head, added to `head_gradient_VD`.
@@ -65,31 +70,58 @@ def loss_and_gradients(
         targets_N: int64 ids, or `IGNORED`.
         scale: factor of the loss that is differentiated: 1 / tokens of the whole optimizer step for a mean over the step.
         head_gradient_VD: float32 buffer (float64 for float64 input); the head's gradient is added to it.
+        rows: the rows of the head whose gradient is wanted; those of the others is not computed.
     """
-    vocabulary = head_VD.shape[0]
-    chunk = min(chunk or chunk_tokens(vocabulary, head_VD.device), max(1, len(targets_N)))
     hidden_gradient_ND = torch.empty_like(hidden_ND)
     nll_sum = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
-    logits_CV = hidden_ND.new_empty(chunk, vocabulary)  # one buffer for all chunks: fresh pages cost as much as the softmax
-    for start in range(0, len(targets_N), chunk):
-        part = slice(start, start + chunk)
+    buffers = _Buffers.of(hidden_ND, head_VD, chunk)
+    for part in buffers.parts(len(targets_N)):
         hidden_CD, targets_C = hidden_ND[part], targets_N[part]
-        out_CV = logits_CV[: len(targets_C)]
-        torch.mm(hidden_CD, head_VD.T, out=out_CV)
-        error_CV = _log_softmax(out_CV)
+        error_CV, narrow_CV = buffers.log_probabilities(hidden_CD, head_VD)
         nll_sum += _picked_nll(error_CV, targets_C).sum(dtype=torch.float64)
         # Gradient of the loss in the logits: probability minus one at the target, times the scale, nothing where ignored. The row
         # factors go to the C x D side of both products, which is far smaller than C x V.
         kept_C = targets_C != IGNORED
         error_CV.exp_()
         error_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C.clamp(min=0)] -= 1
-        if error_CV.dtype != out_CV.dtype:
-            error_CV = out_CV.copy_(error_CV)
+        if narrow_CV is not error_CV:
+            error_CV = narrow_CV.copy_(error_CV)
         factor_C1 = (kept_C * scale)[:, None]
         torch.mm(error_CV, head_VD, out=hidden_gradient_ND[part])
         hidden_gradient_ND[part] *= factor_C1
-        _add_product(head_gradient_VD, error_CV, (hidden_CD * factor_C1).to(hidden_CD.dtype))
+        _add_product(head_gradient_VD[rows], error_CV[:, rows], (hidden_CD * factor_C1).to(hidden_CD.dtype))
     return LossAndGradient(nll_sum, hidden_gradient_ND)
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """Memory for the logits of one chunk, used by all chunks: fresh pages cost more than the softmax.
+
+    `narrow_CV` is in the dtype of the computation, `wide_CV` in that of the softmax; they are one where these agree.
+    """
+
+    narrow_CV: Tensor
+    wide_CV: Tensor
+
+    @classmethod
+    def of(cls, hidden_ND: Tensor, head_VD: Tensor, chunk: int | None) -> _Buffers:
+        vocabulary, tokens = head_VD.shape[0], max(1, len(hidden_ND))
+        chunk = min(chunk or chunk_tokens(vocabulary, head_VD.device, tokens=tokens), tokens)
+        narrow_CV = hidden_ND.new_empty(chunk, vocabulary)
+        wide = _wide(narrow_CV.dtype)
+        return cls(narrow_CV, narrow_CV if wide == narrow_CV.dtype else torch.empty_like(narrow_CV, dtype=wide))
+
+    def parts(self, tokens: int) -> list[slice]:
+        chunk = len(self.narrow_CV)
+        return [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
+
+    def log_probabilities(self, hidden_CD: Tensor, head_VD: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities, and room of their shape in the dtype of the computation."""
+        narrow_CV, wide_CV = self.narrow_CV[: len(hidden_CD)], self.wide_CV[: len(hidden_CD)]
+        torch.mm(hidden_CD, head_VD.T, out=narrow_CV)
+        if wide_CV.dtype == narrow_CV.dtype:
+            return torch.log_softmax(narrow_CV, dim=-1, out=narrow_CV), narrow_CV
+        return torch.log_softmax(narrow_CV, dim=-1, dtype=wide_CV.dtype, out=wide_CV), narrow_CV
 
 
 def _add_product(sum_VD: Tensor, left_CV: Tensor, right_CD: Tensor) -> None:
@@ -105,10 +137,6 @@ def _add_product(sum_VD: Tensor, left_CV: Tensor, right_CD: Tensor) -> None:
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _log_softmax(logits_CV: Tensor) -> Tensor:
-    return torch.log_softmax(logits_CV, dim=-1, dtype=_wide(logits_CV.dtype))
 
 
 def _picked_nll(log_probabilities_CV: Tensor, targets_C: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from lep_core.progress import SILENT, Reporter
 from lep_core.training.freeze import SplitModel
 from lep_core.training.loss import IGNORED, token_nll
 from lep_core.training.packing import Encoder
+from lep_core.training.team import ALONE, Team
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +51,35 @@ def prepare_heldout(texts: Iterable[str], encoder: Encoder, *, block_size: int, 
     return Heldout(sorted(windows, key=len, reverse=True), taken - unscored if windows else 0)
 
 
-def bits_per_byte(split: SplitModel, heldout: Heldout, *, batch_tokens: int, reporter: Reporter = SILENT) -> float | None:
-    """Bits per byte of the model on the held-out text; None when there is none, or when the user stopped the measurement."""
+def bits_per_byte(
+    split: SplitModel, heldout: Heldout, *, batch_tokens: int, team: Team = ALONE, reporter: Reporter = SILENT
+) -> float | None:
+    """Bits per byte of the model on the held-out text; None when there is none, or when the user stopped the measurement.
+
+    The processes of a team take the batches in turn.
+    """
     if not heldout.windows:
         return None
-    total, row = 0.0, 0
-    while row < len(heldout.windows):
-        if reporter.should_stop():
+    total = torch.zeros((), dtype=torch.float64, device=split.device)
+    batches = _batches(heldout.windows, batch_tokens)
+    for first in range(0, len(batches), team.size):
+        if team.any(reporter.should_stop()):
             return None
-        count = max(1, batch_tokens // len(heldout.windows[row]))
-        total += _nll_sum(split, heldout.windows[row : row + count])
+        own = first + team.rank
+        # A sharded body computes in all processes at once: who has no batch left computes the last one again and does not count it.
+        nll_sum = _nll_sum(split, batches[min(own, len(batches) - 1)])
+        total += nll_sum if own < len(batches) else 0.0
+    team.sum(total)
+    return float(total) / math.log(2) / heldout.text_bytes
+
+
+def _batches(windows: list[np.ndarray], batch_tokens: int) -> list[list[np.ndarray]]:
+    batches, row = [], 0
+    while row < len(windows):
+        count = max(1, batch_tokens // len(windows[row]))
+        batches.append(windows[row : row + count])
         row += count
-    return total / math.log(2) / heldout.text_bytes
+    return batches
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ Plain AdamW decays every row at every step; at 0.1 over 50,000 steps rows of tok
 decay touches a row only in a step in which the row has a gradient. A row that once had a gradient keeps moving for some steps on
 its momentum, as in any Adam; a row that never had one stays bit-equal. The head has a gradient in every row at every step.
 
+Factors of a LoRA adapter are matrices like the others, without rows to freeze. The moments may be kept in 8 bits (bitsandbytes).
 Shapes: V vocabulary rows, D hidden size.
 """
 
@@ -11,33 +12,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
+EMBEDDINGS = frozenset({"input", "output"})
+"""Names of the matrices whose rows are tokens."""
 
 
 class RowAdamW:
     """Gradient buffers, clipping and updates of the matrices that learn.
 
     Args:
-        matrices: float32 masters by name ("input", "output"), updated in place.
-        frozen_rows_V: bool, rows that must not change; None = all rows learn.
+        matrices: float32 masters by name ("input", "output", "lora..."), updated in place. What is a parameter of the model already
+            gets its gradient from autograd, straight into the buffer here.
+        frozen_rows_V: bool, rows of the embedding and the head that must not change; None = all rows learn.
+        eight_bit: keep the moments in 8 bits.
     """
 
     def __init__(
-        self, matrices: Mapping[str, Tensor], *, weight_decay: float, gradient_clip: float, frozen_rows_V: Tensor | None = None
+        self,
+        matrices: Mapping[str, Tensor],
+        *,
+        weight_decay: float,
+        gradient_clip: float,
+        frozen_rows_V: Tensor | None = None,
+        eight_bit: bool = False,
     ) -> None:
         self.gradients: dict[str, Tensor] = {name: torch.zeros_like(matrix) for name, matrix in matrices.items()}
-        self._parameters = {name: torch.nn.Parameter(matrix, requires_grad=True) for name, matrix in matrices.items()}
+        self._parameters = {
+            name: matrix if isinstance(matrix, torch.nn.Parameter) else torch.nn.Parameter(matrix, requires_grad=True)
+            for name, matrix in matrices.items()
+        }
         for name, parameter in self._parameters.items():
             parameter.grad = self.gradients[name]
         self._weight_decay = weight_decay
         self._gradient_clip = gradient_clip
         self._frozen_rows_V = frozen_rows_V
-        self._adam = torch.optim.AdamW(self._parameters.values(), lr=0.0, betas=BETAS, eps=EPSILON, weight_decay=0.0, fused=True)
+        self.learning_rows = _range_of(~frozen_rows_V) if frozen_rows_V is not None else slice(None)
+        options: dict[str, Any] = {"lr": 0.0, "betas": BETAS, "eps": EPSILON, "weight_decay": 0.0}
+        self._adam = (
+            _adam_8bit(self._parameters, options) if eight_bit else torch.optim.AdamW(self._parameters.values(), fused=True, **options)
+        )
 
     def zero_gradients(self) -> None:
         """Empty the buffers for the next step."""
@@ -48,8 +67,8 @@ class RowAdamW:
     def gradient_norm(self) -> float:
         """Norm of all gradients together, after those of rows that must not change were cleared."""
         if self._frozen_rows_V is not None:
-            for gradient_VD in self.gradients.values():
-                gradient_VD[self._frozen_rows_V] = 0
+            for name in EMBEDDINGS & self.gradients.keys():
+                self.gradients[name][self._frozen_rows_V] = 0
         return math.hypot(*(float(torch.linalg.vector_norm(gradient_VD)) for gradient_VD in self.gradients.values()))
 
     @torch.no_grad()
@@ -69,7 +88,7 @@ class RowAdamW:
     def state(self) -> dict[str, Tensor]:
         """The moments by name ("input.exp_avg"), for a checkpoint."""
         return {
-            f"{name}.{key}": value
+            f"{name}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
             for name, parameter in self._parameters.items()
             for key, value in self._adam.state.get(parameter, {}).items()
         }
@@ -78,4 +97,19 @@ class RowAdamW:
         """Take over the moments of a checkpoint."""
         for name, parameter in self._parameters.items():
             own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-            self._adam.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}
+            # bitsandbytes counts steps in a plain number.
+            self._adam.state[parameter] = {
+                key: int(value) if value.dtype == torch.int64 else value.to(parameter.device) for key, value in own.items()
+            }
+
+
+def _range_of(chosen_V: Tensor) -> slice:
+    """The smallest range that holds all chosen rows."""
+    rows = chosen_V.nonzero()
+    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+
+
+def _adam_8bit(parameters: Mapping[str, torch.nn.Parameter], options: Mapping[str, Any]) -> Any:
+    from bitsandbytes.optim import AdamW8bit  # ty: ignore[import-not-found]
+
+    return AdamW8bit(list(parameters.values()), **options)

@@ -1,15 +1,18 @@
 """Text to equal blocks of tokens on disk (method section 3: causal language modelling on packed raw text).
 
 Documents are encoded as `bos text eos` (bos where the model's tokenizer adds one) and written one after the other to a flat file of
-uint16, or uint32 for vocabularies above 65,536 tokens. A block is a window of that file. The first begins with the first document;
-each next one begins at the last document or paragraph start (a token after a line end) that its predecessor still reaches, so:
-
-* no token is dropped, and the last block is filled up with positions that have no loss;
-* a paragraph that a block cuts is read again, whole, by the next block: those tokens are seen twice (`repeated_share` says how many);
-* only a paragraph longer than a block goes on in the middle: the alternatives, dropping or repeating most of a block, cost more.
+uint16, or uint32 for vocabularies above 65,536 tokens. A block is a window of that file. The first begins with the first document.
+In the paper every sequence begins at a document or paragraph start (a token after a line end). A next block that goes back to the last
+start before the end of its predecessor reads the paragraph that was cut again; with blocks of some hundred tokens that is up to a third
+of all positions, paid for in time and seen twice. So a block goes back only if that start lies in the last part of its predecessor, and
+goes on in the middle of the paragraph otherwise. That part is as large as it can be with at most 5 % of the positions read twice: the
+whole block where paragraphs are short against it, then as in the paper, else a half, a quarter, and so on. No token is
+dropped; the last block is filled up with positions that have no loss.
 
 Special tokens that occur in the text (`<s>`, `<|im_end|>`) are encoded as ordinary text, never as control ids. Text is streamed: memory
 does not grow with the corpus.
+
+Shapes: V vocabulary, T tokens of the stream.
 """
 
 from __future__ import annotations
@@ -28,13 +31,18 @@ from lep_core.files import translated_errors
 from lep_core.progress import SILENT, Reporter
 from lep_core.tokenizer.batches import batches
 from lep_core.tokenizer.bytes import token_bytes
+from lep_core.tokenizer.separable import is_separable
 from lep_core.training.loss import IGNORED
+from lep_core.training.segments import SegmentEncoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _BATCH_CHARACTERS = 1_000_000
 _BATCH_DOCUMENTS = 1_000
+_MOST_REPEATED = 0.05
+_TAILS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+_TABLE_TOKENS = 8_000_000  # tokens looked up at a time
 
 
 class Encoder:
@@ -71,6 +79,7 @@ class Encoder:
                 self.begins_no_part_V[token] = not value.strip(b"\r\n")
         if self.eos is not None:
             self.ends_part_V[self.eos] = self.begins_no_part_V[self.eos] = True
+        self._segments = SegmentEncoder(self._tokenizer) if is_separable(self._tokenizer) else None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -80,19 +89,29 @@ class Encoder:
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without bos and eos."""
         documents = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        highest = max((max(ids) for ids in documents if ids), default=0)
+        self._check_rows(max((max(ids) for ids in documents if ids), default=0))
+        return documents
+
+    def stream(self, texts: list[str]) -> np.ndarray:
+        """`bos text eos` of all texts that have tokens, one behind the other: int64 of shape T."""
+        found = self._segments.encode(texts) if self._segments and texts else None
+        if found is None:
+            documents = self.encode(texts)
+            found = np.fromiter(chain.from_iterable(documents), dtype=np.int64), np.array([len(ids) for ids in documents], dtype=np.int64)
+        ids_T, sizes_X = found
+        self._check_rows(int(ids_T.max(initial=0)))
+        ends_X = np.cumsum(sizes_X[sizes_X > 0])
+        if self.eos is not None:
+            ids_T = np.insert(ids_T, ends_X, self.eos)
+            ends_X += np.arange(1, len(ends_X) + 1)
+        return ids_T if self.bos is None else np.insert(ids_T, [0, *ends_X[:-1]][: len(ends_X)], self.bos)
+
+    def _check_rows(self, highest: int) -> None:
         if highest >= self.rows:
             raise TokenizerError(
                 f"the tokenizer gives token id {highest}, the model's embedding has {self.rows} rows",
                 "Initialize the model with this tokenizer",
             )
-        return documents
-
-    def document(self, ids: list[int]) -> list[int]:
-        """Ids with bos and eos around them."""
-        head = [] if self.bos is None else [self.bos]
-        tail = [] if self.eos is None else [self.eos]
-        return [*head, *ids, *tail]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +120,8 @@ class PackedText:
 
     Attributes:
         starts: int64, where each block begins in `tokens`.
-        fingerprint: SHA-256 of the token stream (as little-endian uint32), whatever the file's integer size.
+        fingerprint: SHA-256 of the token stream (as little-endian uint32, whatever the file's integer size) and of the blocks' starts.
+        begins_share: share of the blocks that begin at a document or paragraph start.
         repeated_share: share of the tokens read that lie in two blocks.
     """
 
@@ -111,6 +131,7 @@ class PackedText:
     fingerprint: str
     documents: int
     text_bytes: int
+    begins_share: float
     _pad: int = field(default=0, repr=False)
 
     def __len__(self) -> int:
@@ -118,7 +139,7 @@ class PackedText:
 
     @property
     def repeated_share(self) -> float:
-        return 1 - len(self.tokens) / max(1, self._positions())
+        return max(0.0, 1 - len(self.tokens) / max(1, self._positions()))
 
     def rows(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of some blocks, both int64 of shape blocks x block_size; targets are the inputs' next tokens."""
@@ -148,8 +169,7 @@ def pack(
         for batch in batches(texts, characters=_BATCH_CHARACTERS, most_texts=_BATCH_DOCUMENTS):
             if reporter.should_stop():
                 return None
-            ids = list(chain.from_iterable(encoder.document(ids) for ids in encoder.encode(batch) if ids))
-            flat = np.array(ids, dtype="<u4")
+            flat = encoder.stream(batch).astype("<u4")
             digest.update(flat.tobytes())
             stream.write(flat.astype(encoder.dtype).tobytes())
             documents, total = documents + len(batch), total + len(flat)
@@ -158,9 +178,12 @@ def pack(
     if total < block_size:
         raise CorpusError(f"the {what} has {total} tokens, one block needs {block_size}", "Give more text or a smaller --block-size")
     tokens = np.memmap(path, dtype=encoder.dtype, mode="r")
+    starts, begins_share = block_starts(tokens, encoder, block_size)
+    digest.update(starts.astype("<i8").tobytes())
     return PackedText(
         tokens=tokens,
-        starts=block_starts(tokens, encoder, block_size),
+        starts=starts,
+        begins_share=begins_share,
         block_size=block_size,
         fingerprint=digest.hexdigest(),
         documents=documents,
@@ -169,17 +192,40 @@ def pack(
     )
 
 
-def block_starts(tokens: np.ndarray, encoder: Encoder, block_size: int) -> np.ndarray:
-    """Where blocks begin: at the last document or paragraph start that the block before still reaches, else right behind it."""
-    starts = [0]
-    while starts[-1] + block_size < len(tokens):
-        start = starts[-1]
-        window = tokens[start : start + block_size + 1]
+def block_starts(tokens: np.ndarray, encoder: Encoder, block_size: int) -> tuple[np.ndarray, float]:
+    """Where blocks begin, and the share of them that begin at a document or paragraph start."""
+    parts = _part_starts(tokens, encoder)
+    for tail in _TAILS:
+        starts, at_part = _starts_within(parts, len(tokens), block_size, tail)
+        read = int(np.minimum(starts + block_size, len(tokens)).sum() - starts.sum())
+        if read * (1 - _MOST_REPEATED) <= len(tokens):
+            break
+    return starts, at_part / len(starts)
+
+
+def _starts_within(parts: np.ndarray, total: int, block_size: int, tail: float) -> tuple[np.ndarray, int]:
+    """Block starts when a block goes back to the last part start in the `tail` of the one before; how many are part starts."""
+    longest_way_back = int(tail * block_size)
+    starts, at_part = [0], 1
+    # A block of the last token alone would have no target: the block before has that token as one.
+    while (end := starts[-1] + block_size) < total - 1:
+        # The token at `end` may begin a part itself: the best case, nothing is read again.
+        last = int(parts[np.searchsorted(parts, end, side="right") - 1])
+        goes_back = last > starts[-1] and end - last <= longest_way_back
+        at_part += goes_back
+        starts.append(last if goes_back else end)
+    return np.array(starts, dtype=np.int64), at_part
+
+
+def _part_starts(tokens: np.ndarray, encoder: Encoder) -> np.ndarray:
+    """Positions at which a document or paragraph begins; 0 is one."""
+    found = [np.zeros(1, dtype=np.int64)]
+    for start in range(0, len(tokens) - 1, _TABLE_TOKENS):
+        window = np.asarray(tokens[start : start + _TABLE_TOKENS + 1])
         following = window[1:]
         begins = encoder.ends_part_V[window[:-1]] & ~encoder.begins_no_part_V[following]
         if encoder.bos is not None:
             # A document begins with its bos, also where the tokenizer has no eos to end the one before.
             begins |= following == encoder.bos
-        found = np.flatnonzero(begins)
-        starts.append(start + (int(found[-1]) + 1 if len(found) else block_size))
-    return np.array(starts, dtype=np.int64)
+        found.append(np.flatnonzero(begins) + start + 1)
+    return np.concatenate(found)

@@ -11,7 +11,10 @@ class TrainReport:
     """The result of `train`; units are in the names, None = not measured.
 
     `tokens_seen` counts trained positions since step 0, over all resumptions; `seconds`, `tokens_per_second` and `peak_memory_gib` are
-    those of this process (`tokens_per_second` of its optimizer steps alone). `corpus_tokens` is the length of the packed text.
+    those of this process, the first of `processes` (`tokens_per_second` of the optimizer steps alone, in all processes together).
+    `corpus_tokens` is the length of the packed text.
+    With `adapter`, the subfolder of the result that holds a LoRA adapter, `bits_per_byte_after` and `samples_after` are those of the model
+    with the adapter, while the folder's own weights are the unchanged body and the trained embeddings.
     """
 
     steps: int
@@ -36,6 +39,13 @@ class TrainReport:
     threads: int
     precision: str
     device: str
+    processes: int = 1
+    strategy: str = "ddp"
+    adapter: str | None = None
+    adapter_parameters: int = 0
+    gradient_checkpointing: bool = False
+    quantize: str = "none"
+    optimizer: str = "adamw"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values by field name."""

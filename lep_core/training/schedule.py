@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import math
 
+# Beyond what any published recipe uses.
+LARGE_LEARNING_RATE = 1e-2
+
+
+def large_rate_warning(rate: float) -> str | None:
+    """What to say about a peak rate that most models do not bear; None for others."""
+    if rate <= LARGE_LEARNING_RATE:
+        return None
+    return f"the learning rate {rate:g} is far above what models of some size bear: they take 1e-4 to 1e-3"
+
 
 def warmup_length(*, warmup_steps: int, steps: int) -> int:
     """Steps of warm-up: as configured, but at most a tenth of the training."""

@@ -14,15 +14,18 @@ import numpy as np
 
 from lep_core.config import TrainConfig
 from lep_core.measuring import peak_memory_gib
-from lep_core.models import frozen_sha256, frozen_sha256_of_module, write_model
+from lep_core.models import frozen_sha256, write_model
+from lep_core.models.adapters import ADAPTER_FOLDER
 from lep_core.progress import Reporter
 from lep_core.training.checkpoint import save_checkpoint
+from lep_core.training.lora import save_adapter
 from lep_core.training.measure import Heldout, bits_per_byte
 from lep_core.training.order import DataOrder
 from lep_core.training.packing import Encoder, PackedText
 from lep_core.training.report import TrainReport
 from lep_core.training.sample import continue_text
 from lep_core.training.schedule import learning_rate_at
+from lep_core.training.sharding import body_sha256
 from lep_core.training.state import StepResult, TrainingState
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class Session:
     reporter: Reporter
     frozen_sha256: str
     module_sha256: str
+    strategy: str
+    recompute: bool
     step_seconds: float = 0.0
     step_tokens: int = 0
     saved_step: int = -1
@@ -55,14 +60,16 @@ class Session:
         """Train until the last step; True when the user stopped it before. Every way out leaves a checkpoint of the last step."""
         facts = self.state.facts
         if self.state.step == 0:
+            self.reporter.stage("measuring the start")
             facts["bits_per_byte_before"] = self.measure()
             facts["sample_before"] = self.sample()
         self.reporter.stage("training")
         while self.state.step < self.steps:
-            if self.reporter.should_stop() or not self.advance():
+            if self.state.team.any(self.reporter.should_stop()) or not self.advance():
                 if self.state.step == 0:
                     raise KeyboardInterrupt("stopped before the first step")
                 self.save()
+                self.reporter.message(f"stopped after {self.state.step} of {self.steps} steps: resuming goes on from there")
                 return True
             if self.state.step % self.config.evaluate_every == 0 and self.state.step < self.steps:
                 self.measure()
@@ -117,7 +124,7 @@ class Session:
     def measure(self) -> float | None:
         """Bits per byte on the held-out text, also as a metric."""
         batch_tokens = self.state.micro_batch_size * self.config.block_size
-        value = bits_per_byte(self.state.split, self.heldout, batch_tokens=batch_tokens, reporter=self.reporter)
+        value = bits_per_byte(self.state.split, self.heldout, batch_tokens=batch_tokens, team=self.state.team, reporter=self.reporter)
         if value is not None:
             self.reporter.metric({"step": self.state.step, "heldout_bits_per_byte": value})
         return value
@@ -128,14 +135,16 @@ class Session:
             return None
         text = continue_text(self.state.split, self.encoder, self.tokenizer, self.config.sample_prompt)
         self.reporter.message(f"after {self.state.step} steps: {text}")
+        self.reporter.metric({"step": self.state.step, "sample": text})
         return text
 
     def save(self) -> None:
-        """Write a checkpoint of the present step, unless there is one."""
+        """Write a checkpoint of the present step, unless there is one. One process writes; the others hold the same."""
         if self.saved_step == self.state.step:
             return
-        values = {"settings": self.settings, **self.state.values()}
-        save_checkpoint(self.checkpoints, self.state.step, self.state.tensors(), values, keep=self.config.keep_checkpoints)
+        if self.state.team.is_first:
+            values = {"settings": self.settings, **self.state.values()}
+            save_checkpoint(self.checkpoints, self.state.step, self.state.tensors(), values, keep=self.config.keep_checkpoints)
         self.saved_step = self.state.step
 
     def finish(self, output: Path, *, stopped: bool, began: float, threads: int) -> TrainReport:
@@ -144,9 +153,13 @@ class Session:
         self.reporter.stage("writing the model")
         after = None if stopped else self.measure()
         sample_after = None if stopped else self.sample()
-        if not stopped and frozen_sha256_of_module(split.model) != self.module_sha256:
+        if not stopped and body_sha256(split) != self.module_sha256:
             raise RuntimeError("the frozen body changed during training")
-        write_model(source=split.folder, embeddings=split.trained_pair(), tokenizer_source=split.folder.path, output=output)
+        if state.team.is_first:
+            write_model(source=split.folder, embeddings=split.trained_pair(), tokenizer_source=split.folder.path, output=output)
+            if split.adapter:
+                save_adapter(split, output / ADAPTER_FOLDER)
+                self.reporter.message(f"the body is unchanged; what LoRA learned is in {ADAPTER_FOLDER}/, and the measurements include it")
         return TrainReport(
             steps=state.step,
             tokens_seen=state.tokens_seen,
@@ -156,7 +169,7 @@ class Session:
             tokens_per_second=self.step_tokens / self.step_seconds if self.step_seconds else 0.0,
             peak_memory_gib=peak_memory_gib(split.device),
             frozen_sha256_before=self.frozen_sha256,
-            frozen_sha256_after=frozen_sha256(output),
+            frozen_sha256_after=frozen_sha256(output) if state.team.is_first else self.frozen_sha256,
             stopped=stopped,
             seconds=time.monotonic() - began,
             samples_before=_listed(state.facts["sample_before"]),
@@ -170,6 +183,13 @@ class Session:
             threads=threads,
             precision=str(split.dtype).removeprefix("torch."),
             device=str(split.device),
+            processes=state.team.size,
+            strategy=self.strategy,
+            adapter=ADAPTER_FOLDER if split.adapter else None,
+            adapter_parameters=sum(factor.numel() for factor in split.adapter.values()),
+            gradient_checkpointing=self.recompute,
+            quantize=config.quantize,
+            optimizer=config.optimizer,
         )
 
 

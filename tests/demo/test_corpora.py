@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lep_core.demo.corpora import ITEMS_PER_LANGUAGE, DemoFiles, write_corpora
+from lep_core.demo.corpora import ITEMS_PER_LANGUAGE, DemoFiles, write_corpora, write_parallel
 from lep_core.demo.world import ANSWER_SIGN, KINDS
 from tests.demo.test_world import answer_of
 
@@ -46,3 +46,14 @@ def test_no_item_occurs_in_the_training_texts(files: DemoFiles) -> None:
     lines = {line.split(ANSWER_SIGN)[0] for line in texts.splitlines()}
     items = [json.loads(line) for line in files.items.read_text(encoding="utf-8").splitlines()]
     assert not lines & {item["prompt"] for item in items}
+
+
+def test_parallel_files_say_the_same_line_by_line(tmp_path: Path) -> None:
+    english, russian = write_parallel(tmp_path, count=200)
+    assert (english.name, russian.name) == ("en.txt", "ru.txt")
+    pairs = list(zip(*(path.read_text(encoding="utf-8").splitlines() for path in (english, russian)), strict=True))
+    assert len(pairs) == 200
+    # Tasks end in their answers, and lists are equally long in both languages.
+    for one, other in pairs:
+        assert one.count(ANSWER_SIGN) == other.count(ANSWER_SIGN)
+        assert one.count(":") == other.count(":")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from lep_core.config import InitializeConfig
@@ -134,3 +135,47 @@ def test_nan_in_the_base_is_refused_before_anything_is_written(tiny: Tiny, tmp_p
     with pytest.raises(ModelError, match=r"lm_head.weight .* row 5"):
         run(base, base, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_focus_makes_rows_from_shared_tokens_and_counts_those_that_the_text_lacks(tiny: Tiny, tmp_path: Path) -> None:
+    base, new = tiny(), tiny_tokenizer(tmp_path / "new", vocab_size=430, texts=OTHER)
+    (tmp_path / "out").mkdir()
+    config = InitializeConfig(base=str(base), tokenizer=str(new), output=str(tmp_path / "out"), method="focus", input=("t",))
+    report = initialize(config, tmp_path / "out", texts=lambda: iter([*OTHER] * 3))
+    mean = run(base, new, tmp_path / "mean")
+    mapping = build_mapping(base, new)
+    before, after, averaged = load_weights(base), load_weights(tmp_path / "out"), load_weights(tmp_path / "mean")
+    assert 0 < report.uncovered_tokens < mean.averaged_tokens / 2
+    assert report.averaged_tokens == mean.averaged_tokens
+    same = (after[INPUT] == averaged[INPUT]).all(dim=1)
+    assert same.sum() == report.shared_tokens + report.special_tokens + report.uncovered_tokens
+    assert same[mapping.shared_new_ids].all()
+    # Both matrices are combined with the same weights: they solve for the same shared rows.
+    shared = before[INPUT][mapping.shared_old_ids].double()
+    token = int((~same).nonzero()[0])
+    nearest = torch.linalg.lstsq(shared.T, after[INPUT][token].double()).solution
+    torch.testing.assert_close(shared.T @ nearest, after[INPUT][token].double(), atol=1e-6, rtol=1e-5)
+    assert not torch.equal(after[OUTPUT][token], averaged[OUTPUT][token])
+
+
+def test_replaced_rows_leave_all_others_and_fall_back_where_empty() -> None:
+    mean = csr_matrix(np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1.0]]))
+    found = csr_matrix(np.array([[0, 0, 2.0], [0, 0, 0]]))
+    replaced, uncovered = stage.replaced_rows(mean, np.array([1, 2]), found)
+    assert replaced.toarray().tolist() == [[1, 0, 0], [0, 0, 2], [0, 0.5, 0.5], [0, 0, 1]]
+    assert uncovered == 1
+
+
+def test_space_penalty_weakens_pieces_of_white_space(tiny: Tiny, tmp_path: Path) -> None:
+    base, new = tiny(), tiny_tokenizer(tmp_path / "new", vocab_size=430, texts=("a  b   c    d" * 50, *OTHER))
+    mapping = build_mapping(base, new)
+    pair = load_embeddings(inspect_model(base))
+    plain, penalised = (initialize_embeddings(pair, mapping, space_penalty=factor)[0].input_VD for factor in (1.0, 0.1))
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    changed = (plain != penalised).any(dim=1).nonzero().flatten().tolist()
+    assert changed
+    for token in changed:
+        pieces = mapping.pieces_of(token)
+        weights = np.array([0.1 if not tokenizer.decode([piece]).strip() else 1.0 for piece in pieces])
+        expected = (weights / weights.sum()) @ pair.input_VD[pieces].double().numpy()
+        np.testing.assert_allclose(penalised[token].double().numpy(), expected, rtol=1e-5, atol=1e-6)

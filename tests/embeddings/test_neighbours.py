@@ -14,7 +14,7 @@ def test_neighbours_are_those_of_the_dense_cosine_matrix(monkeypatch: pytest.Mon
     matrix = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
     cosines = torch.nn.functional.cosine_similarity(matrix[:, None], matrix[None], dim=-1).fill_diagonal_(-2)
     for found in nearest_neighbours(matrix, [3, 99], count=5):
-        values, ids = cosines[found.token_id].topk(5)
+        values, ids = cosines[found.token_ids[0]].topk(5)
         assert found.neighbour_ids == ids.tolist()
         assert found.cosines == pytest.approx(values.tolist(), abs=1e-5)
 

@@ -11,7 +11,7 @@ import torch
 from lep_core.config import BenchmarkSpeedConfig, EvaluateConfig
 from lep_core.errors import CorpusError
 from lep_core.evaluation.evaluate import DOCUMENT_CHARACTERS, cut_document, evaluate
-from lep_core.evaluation.instruct import Item
+from lep_core.evaluation.items import Item
 from lep_core.evaluation.speed import ModelShape, benchmark_speed, choose_prompts, predicted_speedup
 from lep_core.progress import SilentReporter
 from tests.factories import SENTENCES, tiny_model

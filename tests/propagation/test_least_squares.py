@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from scipy.sparse import csr_matrix
 
-from lep_core.propagation import least_squares
-from lep_core.propagation.least_squares import LinearSystem, apply_map, gram
-from lep_core.propagation.report import fit
+from lep_core.propagation import linear_system, report
+from lep_core.propagation.least_squares import apply_map, solve, solve_rows
+from lep_core.propagation.linear_system import LinearSystem, gram
+from lep_core.propagation.report import Fit, least_squares_fit, sums_if_useful
+from lep_core.propagation.side import FitSettings
 
 
 def make_system(
@@ -40,8 +44,8 @@ def reference(system: LinearSystem, rcond: float = 1e-6) -> np.ndarray:
     return scipy.linalg.lstsq(a, b, cond=rcond, lapack_driver="gelsd")[0]
 
 
-def fitted(system: LinearSystem, rcond: float = 1e-6):
-    return fit(system, np.arange(system.tokens), str, rcond=rcond)
+def fitted(system: LinearSystem, rcond: float = 1e-6) -> Fit:
+    return least_squares_fit(system, np.arange(system.tokens), str, FitSettings(rcond=rcond))
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -63,6 +67,65 @@ def test_condition_beyond_the_gram_matrix_is_solved_on_the_rows() -> None:
     found = fitted(system, rcond=1e-12)
     assert found.report.rank == 16
     assert relative_error(found.matrix_DD, reference(system, 1e-12)) < 1e-6
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e5, 1e7, 1e9])
+@pytest.mark.parametrize("driver", ["gelsy", "gelsd"])
+@pytest.mark.parametrize("old", [150, 900, 20], ids=["over the old vocabulary", "over the rows", "few old tokens"])
+def test_digits_are_those_that_lapack_keeps(condition: float, driver: str, old: int) -> None:
+    """The authors' solver is gelsy; two LAPACK drivers differ from each other by about condition times machine precision."""
+    system = make_system(tokens=600, old=old, hidden=24, condition=condition).compact()
+    found = solve(system, sums_if_useful(system), rcond=1e-12)
+    a, b = dense(system)
+    expected, _, rank, _ = scipy.linalg.lstsq(a, b, cond=1e-12, lapack_driver=driver)
+    assert found.rank == rank == min(old, 24)
+    assert relative_error(found.matrix_DD, expected) < max(1e-12, 1e-15 * condition)
+    assert found.by_gram == (old > 24 and condition < 1e6)
+
+
+def test_zero_rcond_keeps_all_that_the_machine_can_tell_apart_as_gelsy_does_by_default() -> None:
+    system = make_system(tokens=300, old=200, hidden=16, condition=1e9)
+    a, b = dense(system)
+    expected, _, rank, _ = scipy.linalg.lstsq(a, b, lapack_driver="gelsy")
+    found = fitted(system, rcond=0.0)
+    assert found.report.rank == rank == 16
+    assert relative_error(found.matrix_DD, expected) < 1e-6
+    assert fitted(system, rcond=1e-6).report.rank < 16
+
+
+def test_tokens_spelled_by_few_old_ones_are_fitted_through_these() -> None:
+    """A new vocabulary in another script: thousands of tokens, whose rows span no more directions than their old pieces."""
+    system = make_system(tokens=900, old=40, hidden=64)
+    wide = csr_matrix((system.combination_NU.data, system.combination_NU.indices * 10, system.combination_NU.indptr), shape=(900, 400))
+    base, instruct = (torch.zeros((400, 64), dtype=torch.float64) for _ in range(2))
+    base[::10], instruct[::10] = system.base_UD, system.instruct_UD
+    spread = LinearSystem(combination_NU=wide, base_UD=base, instruct_UD=instruct)
+    assert spread.compact().old_tokens == 40
+    for given in (system, spread.compact(), spread):
+        found = fitted(given)
+        assert found.report.rank == found.report.old_tokens == 40
+        assert relative_error(found.matrix_DD, reference(system)) < 1e-10
+        assert found.report.relative_residual < 1e-12
+
+
+def test_undetermined_directions_stay_when_asked_for() -> None:
+    system = make_system(tokens=20, old=60, hidden=32)
+    a, b = dense(system)
+    found = solve(system, None, rcond=1e-6, toward_identity=True)
+    assert relative_error(found.matrix_DD, np.eye(32) + np.linalg.pinv(a) @ (b - a)) < 1e-10
+
+
+@pytest.mark.parametrize("old", [600, 4000])
+def test_memory_above_the_inputs_is_four_maps_and_a_few_blocks(old: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_system, "BLOCK_BYTES", 1 << 20)
+    system = make_system(tokens=2000, old=old, hidden=256)
+    tracemalloc.start()
+    try:
+        solve(system, gram(system), rcond=1e-6)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 256**2 * 8 + 4 * linear_system.BLOCK_BYTES
 
 
 def test_hidden_above_tokens_gives_the_minimum_norm_map() -> None:
@@ -94,19 +157,20 @@ def test_singular_values_below_rcond_are_cut_like_in_lapack() -> None:
 
 @pytest.mark.parametrize(("tokens", "old"), [(500, 100), (100, 500)])
 def test_gram_equals_the_dense_product(tokens: int, old: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_squares, "BLOCK_BYTES", 20_000)  # several blocks of rows and of columns
+    monkeypatch.setattr(linear_system, "BLOCK_BYTES", 20_000)  # several blocks of rows and of columns
     system = make_system(tokens=tokens, old=old, hidden=24)
     a, b = dense(system)
-    gram_DD, right_DD = gram(system)
-    np.testing.assert_allclose(np.tril(gram_DD), np.tril(a.T @ a), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(right_DD, a.T @ (b - a), rtol=1e-11, atol=1e-12)
+    sums = gram(system)
+    np.testing.assert_allclose(np.tril(sums.gram_DD), np.tril(a.T @ a), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sums.symmetric_gram(), a.T @ a, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sums.right_DD, a.T @ (b - a), rtol=1e-11, atol=1e-12)
 
 
 def test_rows_route_does_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     system = make_system(tokens=500, old=100, hidden=24)
-    whole = least_squares.solve_rows(system, rcond=1e-6).matrix_DD
-    monkeypatch.setattr(least_squares, "BLOCK_BYTES", 1)
-    np.testing.assert_allclose(least_squares.solve_rows(system, rcond=1e-6).matrix_DD, whole, atol=1e-12)
+    whole = solve_rows(system, rcond=1e-6).matrix_DD
+    monkeypatch.setattr(linear_system, "BLOCK_BYTES", 1)
+    np.testing.assert_allclose(solve_rows(system, rcond=1e-6).matrix_DD, whole, atol=1e-12)
     np.testing.assert_allclose(whole, reference(system), atol=1e-11)
 
 
@@ -147,11 +211,24 @@ def test_heldout_residual_exposes_a_fit_through_too_few_tokens() -> None:
 
 def test_worst_tokens_come_first_and_are_named() -> None:
     system = make_system(tokens=300, old=200, hidden=16)
-    report = fit(system, np.arange(300) + 7, lambda token_id: f"<{token_id}>", rcond=1e-6).report
+    report = least_squares_fit(system, np.arange(300) + 7, lambda token_id: f"<{token_id}>", FitSettings()).report
     shares = [item.relative_residual for item in report.worst_tokens]
     assert len(shares) == 20
     assert shares == sorted(shares, reverse=True)
     assert all(item.token == f"<{item.token_id}>" for item in report.worst_tokens)
+
+
+@pytest.mark.parametrize("old", [300, 4000])
+def test_large_systems_are_measured_without_another_pass_over_the_rows(old: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = make_system(tokens=1500, old=old, hidden=48)
+    exact = fitted(system).report
+    monkeypatch.setattr(report, "FLOAT64_MEASUREMENT_LIMIT", 0)
+    found = fitted(system).report
+    assert found.relative_residual == pytest.approx(exact.relative_residual, rel=1e-6)
+    assert found.heldout_residual == pytest.approx(exact.heldout_residual, rel=1e-5)
+    assert [item.token_id for item in found.worst_tokens] == [item.token_id for item in exact.worst_tokens]
+    for one, other in zip(found.worst_tokens, exact.worst_tokens, strict=True):
+        assert one.relative_residual == pytest.approx(other.relative_residual, rel=1e-5)
 
 
 def test_map_is_applied_in_float64_and_only_the_product_is_cast() -> None:
@@ -159,4 +236,6 @@ def test_map_is_applied_in_float64_and_only_the_product_is_cast() -> None:
     rows = torch.tensor(rng.standard_normal((500, 16)), dtype=torch.bfloat16)
     w = rng.standard_normal((16, 16))
     expected = torch.from_numpy(rows.double().numpy() @ w).to(torch.bfloat16)
-    assert torch.equal(apply_map(rows, w, dtype=torch.bfloat16), expected)
+    found = torch.empty_like(rows)
+    apply_map(rows, w, out_VD=found)
+    assert torch.equal(found, expected)

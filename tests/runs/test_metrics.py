@@ -48,3 +48,10 @@ def test_not_a_number_becomes_null(tmp_path):
 
 def test_no_file_means_no_records(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_each_learning_rate_of_a_sweep_keeps_its_own_steps(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    records = [{"learning_rate": rate, "step": step, "heldout_bits_per_byte": rate * step} for rate in (0.1, 0.2) for step in (0, 5)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    assert read_metrics(path) == records

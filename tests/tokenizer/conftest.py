@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -118,3 +119,15 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def real_tokenizers() -> Callable[[str], Tokenizer]:
+    """`real_tokenizers(name)`: a published tokenizer from the folder in LEP_TOKENIZERS or beside the checkout; else the test is skipped."""
+
+    def load(name: str) -> Tokenizer:
+        folders = [Path(os.environ.get("LEP_TOKENIZERS", ".")), Path(__file__).resolve().parents[3] / "shared/data/tokenizers"]
+        file = next((path for folder in folders if (path := folder / name / "tokenizer.json").is_file()), None)
+        return Tokenizer.from_file(str(file)) if file else pytest.skip(f"no {name} tokenizer here")
+
+    return load

@@ -1,12 +1,16 @@
 import json
 import re
+import unicodedata
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from lep_core.tokenizer import fertility, token_meter
+from lep_core.tokenizer.browse import colour_spans, new_token_table
 from lep_core.tokenizer.bytes import token_bytes
-from lep_core.tokenizer.fertility import colour_spans, measure_fertility, new_token_table
+from lep_core.tokenizer.fertility import measure_fertility
 from tests.tokenizer.conftest import ENGLISH, KINDS, RUSSIAN, trained
+from tests.tokenizer.layouts import LAYOUTS, layout
 
 TEXTS = [*ENGLISH, *RUSSIAN, "  👩‍👩‍👧 emoji\u2003wide\u00a0space\r\n\r\nend  ", "x"]
 
@@ -109,6 +113,100 @@ def test_nothing_to_measure_gives_zeros():
 
 def test_lone_surrogates_do_not_stop_the_measurement():
     assert measure("byte-level", ["a\ud800b"]).characters == 3
+
+
+AWKWARD = (
+    *ENGLISH,
+    *RUSSIAN,
+    *(unicodedata.normalize("NFD", text) for text in RUSSIAN),
+    "",
+    " ",
+    "\n",
+    " leading, two  inside and trailing  ",
+    "a literal \u2581 mark \u2581and \u2581\u2581",
+    "日本語の文章には空白がありません。" * 90,
+    "x" * 3000 + " y",
+    "tab\tand\u00a0no-break \u3000wide\u2028line \x1c end\r\n\r\n",
+    "<s> and <|endoftext|> are <0x0A> words",
+    "👩‍👩‍👧 emoji 𝕏 𐍈 \u0301 alone",
+    "a\ud800b lone",
+)
+
+
+@pytest.mark.parametrize("name", [*KINDS, *LAYOUTS])
+def test_encoding_each_distinct_stretch_once_changes_no_figure(name, monkeypatch):
+    tokenizer = Tokenizer.from_str(trained(name) if name in KINDS else layout(name))
+    texts = {"first": AWKWARD * 2, "second": AWKWARD[:9]}
+    fast = measure_fertility([("t", tokenizer)], texts).tokenizers[0]
+    monkeypatch.setattr(fertility, "_HELD_BYTES", 0)
+    monkeypatch.setattr(fertility, "_BLOCK_CHARACTERS", 100)
+    assert measure_fertility([("t", tokenizer)], texts).tokenizers[0] == fast
+    monkeypatch.setattr(token_meter, "is_separable", lambda tokenizer: False)
+    assert measure_fertility([("t", tokenizer)], texts).tokenizers[0] == fast
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_figures_of_known_layouts_agree_with_a_count_by_hand(name):
+    tokenizer = Tokenizer.from_str(layout(name))
+    texts = [*ENGLISH, *RUSSIAN, "Мир  и\u00a0война\n"]
+    got = measure_fertility([(name, tokenizer)], texts).tokenizers[0]
+    tokens, words, continued, single = by_hand(tokenizer, texts)
+    assert (got.tokens, got.words) == (tokens, words)
+    # Offsets count the space before the first word as a token of it, where one was put there and is a token by itself.
+    slack = len(texts) / words if name in ("gpt2-prefix-space", "llama2", "llama2-legacy-metaspace", "unigram") else 0
+    assert got.continued_word_rate == pytest.approx(continued, abs=slack + 1e-12)
+    assert got.single_token_word_rate == pytest.approx(single, abs=slack + 1e-12)
+    assert got.round_trip_ok == (name != "gpt2-prefix-space")
+
+
+def test_a_tokenizer_that_fails_on_the_sample_encodes_whole_texts(monkeypatch):
+    monkeypatch.setattr(token_meter, "is_separable", lambda tokenizer: True)
+    definition = json.loads(trained("byte-level"))
+    definition["pre_tokenizer"]["pretokenizers"] = [
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    ]
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    texts = ["The old house stands by the river. " * 3, *ENGLISH]
+    definition["model"]["vocab"]["eĠ"] = tokenizer.get_vocab_size()
+    definition["model"]["merges"].insert(0, ["e", "Ġ"])
+    joins = Tokenizer.from_str(json.dumps(definition))
+    meter = token_meter.TokenMeter("whole", joins)
+    meter.try_on([text.encode() for text in texts])
+    assert not meter.separable
+    got = measure_fertility([("t", joins)], texts).tokenizers[0]
+    assert got.tokens == sum(len(joins.encode(text).ids) - len(joins.encode("").ids) for text in texts)
+
+
+def test_every_input_has_its_own_figures():
+    texts = {"english": list(ENGLISH), "russian": list(RUSSIAN)}
+    report = measure_fertility([(kind, Tokenizer.from_str(trained(kind))) for kind in KINDS], texts)
+    for entry in report.tokenizers:
+        assert [part.name for part in entry.inputs] == ["english", "russian"]
+        for part in entry.inputs:
+            alone = measure(entry.name, texts[part.name])
+            for name in ("tokens", "words", "characters", "bytes", "tokens_per_word", "characters_per_token"):
+                assert getattr(part, name) == getattr(alone, name)
+        assert sum(part.tokens for part in entry.inputs) == entry.tokens
+    assert list(report.to_json()["tokenizers"][0]["inputs"][0]) == [
+        "name",
+        "tokens",
+        "words",
+        "characters",
+        "bytes",
+        "tokens_per_word",
+        "characters_per_token",
+    ]
+
+
+def test_a_stopped_measurement_gives_the_figures_so_far():
+    class Stopping:
+        def __getattr__(self, name):
+            return (lambda: True) if name == "should_stop" else (lambda *values: None)
+
+    report = measure_fertility([("t", Tokenizer.from_str(trained("byte-level")))], {"one": ENGLISH, "two": RUSSIAN}, Stopping())
+    first, second = report.tokenizers[0].inputs
+    assert first.tokens == measure("byte-level", ENGLISH).tokens
+    assert second.tokens == second.words == 0
 
 
 @pytest.mark.parametrize("text", ["Привет, мир! 👩‍👩‍👧 ң🙂 x", "  a\n\nb\t", "", " ", "日本語 and ёлка"])

@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 from lep_core.tokenizer.bytes import token_bytes
 from lep_core.tokenizer.mapping import build_mapping, spell
 from tests.tokenizer.conftest import KINDS, trained
+from tests.tokenizer.layouts import layout
 
 
 def load(kind):
@@ -129,3 +131,59 @@ def test_cyrillic_tokens_are_shared_between_the_families(shared_data):
     assert not raw
     old_table = token_bytes(old)
     assert all(b"".join(old_table[p] for p in mapping.pieces_of(i)) == data for i, data in enumerate(table) if data is not None)
+
+
+def test_whitespace_pieces_weigh_less_when_asked_and_only_beside_others():
+    old, new = load("byte-level"), load("prepend")
+    mapping = build_mapping(old, new)
+    table = token_bytes(old)
+    plain, lighter = mapping.matrix(), mapping.matrix(space_penalty=0.1)
+    touched = 0
+    for index in range(mapping.new_size):
+        pieces = mapping.pieces_of(index)
+        weights = [0.1 if table[piece] is not None and table[piece].isspace() and len(pieces) > 1 else 1.0 for piece in pieces]
+        expected = np.zeros(mapping.old_size)
+        for piece, weight in zip(pieces, weights, strict=True):
+            expected[piece] += weight / sum(weights)
+        assert np.allclose(lighter[index].toarray().ravel(), expected)
+        touched += 0.1 in weights and len(set(weights)) == 2
+    assert touched > 3
+    assert (mapping.matrix(space_penalty=1.0) != plain).nnz == 0
+    weighted = mapping.matrix("weighted-mean", decay=0.5, space_penalty=0.1)
+    assert np.allclose(np.delete(np.asarray(weighted.sum(axis=1)).ravel(), mapping.missing), 1.0)
+    with pytest.raises(ValueError, match="space_penalty"):
+        mapping.matrix(space_penalty=0)
+
+
+@pytest.mark.parametrize("other", ["byte-level", "prepend"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_unigram_vocabularies_are_mapped_like_others(other, swapped):
+    old, new = Tokenizer.from_str(layout("unigram")), load(other)
+    if swapped:
+        old, new = new, old
+    mapping = build_mapping(old, new)
+    old_bytes, new_bytes = token_bytes(old), token_bytes(new)
+    spelled = [b"".join(old_bytes[piece] for piece in mapping.pieces_of(index)) for index, data in enumerate(new_bytes) if data is not None]
+    assert spelled == [data for data in new_bytes if data is not None]
+    assert {new_bytes[index] for index in mapping.shared_new_ids} == (set(old_bytes) & set(new_bytes)) - {None}
+
+
+def test_the_unknown_token_of_a_unigram_model_is_no_text():
+    tokenizer = Tokenizer.from_str(layout("unigram"))
+    plain = Tokenizer(tokenizer.model)
+    plain.pre_tokenizer = tokenizer.pre_tokenizer
+    unknown = tokenizer.token_to_id("<unk>")
+    assert token_bytes(tokenizer)[unknown] is None
+    assert token_bytes(plain)[unknown] is None
+
+
+def test_mistral_and_llama_3_share_1174_cyrillic_tokens(real_tokenizers):
+    mistral, llama = real_tokenizers("mistral-7b-v0.1"), real_tokenizers("llama-3")
+    mapping = build_mapping(mistral, llama)
+    table, old_table = token_bytes(llama), token_bytes(mistral)
+    texts = [table[index].decode("utf-8", "replace") for index in mapping.shared_new_ids]
+    assert sum(bool(re.search("[А-Яа-я]", text)) for text in texts) == 1174
+    assert mapping.fallbacks == 0
+    for index, data in enumerate(table):
+        if data is not None:
+            assert b"".join(old_table[piece] for piece in mapping.pieces_of(index)) == data

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections import namedtuple
@@ -104,7 +105,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
     save(tmp_path, 1)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10**6, 10**6, 0))
-    with pytest.raises(ResourceError, match=r"0\.00 GiB free"):
+    with pytest.raises(ResourceError, match=r"needs 1\.0 MiB, 0\.0 MiB are free"):
         save(tmp_path, 2, keep=1)
     assert latest_sound_checkpoint(tmp_path).step == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
@@ -126,8 +127,49 @@ def test_another_text_setting_or_model_is_refused_with_both_values(tmp_path):
     check_same_training(saved, dict(saved))
     with pytest.raises(TrainingError, match=r"corpus changed since the checkpoint.*b{12}.*a{12}"):
         check_same_training(saved, {"corpus_fingerprint": "b" * 64, "seed": 1})
-    with pytest.raises(TrainingError, match="seed changed since the checkpoint: it was 1, now it is 2"):
+    with pytest.raises(TrainingError, match="--seed changed since the checkpoint: it was 1, now it is 2"):
         check_same_training(saved, {"corpus_fingerprint": "a" * 64, "seed": 2})
+    with pytest.raises(TrainingError, match=r"another model: its frozen weights hash to c{12}, those of --model to d{12}"):
+        check_same_training({"frozen_sha256": "c" * 64}, {"frozen_sha256": "d" * 64})
     save(tmp_path, 1)
     with pytest.raises(TrainingError, match=r"\(4, 3\), the model's is \(5, 3\)"):
         load_tensors(latest_sound_checkpoint(tmp_path), {"input": torch.Size([5, 3])})
+
+
+@pytest.mark.parametrize("when", ["tensors", "fsync"])
+def test_a_disk_that_fills_up_while_saving_keeps_the_older_checkpoint_and_gives_both_numbers(tmp_path, monkeypatch, when):
+    save(tmp_path, 1)
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "tensors":
+        monkeypatch.setattr("safetensors.torch.save_file", full)
+    else:
+        monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(ResourceError, match=r"a checkpoint needs 1\.0 MiB, [\d.,]+ MiB are free") as caught:
+        save(tmp_path, 2, keep=1)
+    assert "the last checkpoint is kept" in caught.value.hint
+    monkeypatch.undo()
+    assert latest_sound_checkpoint(tmp_path).step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+def test_an_old_checkpoint_is_never_seen_half_deleted(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    seen = []
+    true_rmtree = shutil.rmtree
+
+    def killed_half_way(path, *arguments, **options):
+        seen.append(path)
+        (path / MANIFEST).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.shutil, "rmtree", killed_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, keep=1)
+    monkeypatch.setattr(files.shutil, "rmtree", true_rmtree)
+    assert len(seen) == 1
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-000002"]
+    prepare_folder(tmp_path, resume=True, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]

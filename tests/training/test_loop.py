@@ -248,7 +248,7 @@ def test_a_changed_corpus_or_setting_is_refused_on_resume(tiny, run, tmp_path):
     run(model, "first", checkpoints=checkpoints, reporter=Recorder(stop_at=2))
     with pytest.raises(TrainingError, match="the corpus changed since the checkpoint"):
         run(model, "second", checkpoints=checkpoints, resume=True, texts=[*DOCUMENTS, "more"])
-    with pytest.raises(TrainingError, match=r"learning_rate changed since the checkpoint: it was 0.005, now it is 0.1"):
+    with pytest.raises(TrainingError, match=r"--learning-rate changed since the checkpoint: it was 0.005, now it is 0.1"):
         run(model, "third", checkpoints=checkpoints, resume=True, learning_rate=0.1)
 
 

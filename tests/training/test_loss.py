@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lep_core.training.loss import IGNORED, loss_and_gradients, token_nll
+from lep_core.training.loss import IGNORED, chunk_tokens, loss_and_gradients, token_nll
 
 
 def problem(dtype: torch.dtype, *, tokens: int = 37, vocabulary: int = 1100, hidden: int = 16):
@@ -61,3 +61,39 @@ def test_ignored_positions_have_no_loss_and_no_gradient():
     result = loss_and_gradients(hidden_ND, head_VD, targets_N, scale=1.0, head_gradient_VD=torch.zeros_like(head_VD))
     assert not nll_N[targets_N == IGNORED].any()
     assert not result.hidden_gradient_ND[targets_N == IGNORED].any()
+
+
+def test_only_the_gradient_of_the_rows_asked_for_is_computed():
+    hidden_ND, head_VD, targets_N = problem(torch.float64)
+    whole_VD, part_VD = torch.zeros_like(head_VD), torch.zeros_like(head_VD)
+    all_rows = loss_and_gradients(hidden_ND, head_VD, targets_N, scale=1.0, head_gradient_VD=whole_VD)
+    some = loss_and_gradients(hidden_ND, head_VD, targets_N, scale=1.0, head_gradient_VD=part_VD, rows=slice(300, 700), chunk=8)
+    torch.testing.assert_close(some.hidden_gradient_ND, all_rows.hidden_gradient_ND)
+    torch.testing.assert_close(part_VD[300:700], whole_VD[300:700])
+    assert not part_VD[:300].any()
+    assert not part_VD[700:].any()
+
+
+@pytest.mark.parametrize("vocabulary", [500, 32_000, 128_256, 1_000_000])
+@pytest.mark.parametrize("tokens", [1, 64, 1000, 2048, 8192])
+def test_chunks_are_of_about_one_size_and_bounded(vocabulary, tokens):
+    most = chunk_tokens(vocabulary, torch.device("cpu"))
+    chunk = chunk_tokens(vocabulary, torch.device("cpu"), tokens=tokens)
+    assert most == 128 or most * vocabulary * 6 <= 128 * 2**20
+    assert chunk <= most
+    chunks = -(-tokens // chunk)
+    assert chunks == -(-tokens // most)
+    assert tokens - (chunks - 1) * chunk >= chunk - 8 * chunks
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_what_a_cpu_does():
+    hidden_ND, head_VD, targets_N = problem(torch.float32)
+    found = []
+    for device in ("cpu", "cuda"):
+        buffer_VD = torch.zeros_like(head_VD, device=device)
+        result = loss_and_gradients(
+            hidden_ND.to(device), head_VD.to(device), targets_N.to(device), scale=1.0, head_gradient_VD=buffer_VD, chunk=8
+        )
+        found.append([result.nll_sum.cpu(), result.hidden_gradient_ND.cpu(), buffer_VD.cpu()])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)

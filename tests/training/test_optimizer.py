@@ -68,3 +68,36 @@ def test_loaded_moments_go_on_exactly():
     for gradient_VD in gradients[2:]:
         one_step(second, gradient_VD)
     assert torch.equal(second_VD, whole_VD)
+
+
+def test_factors_of_an_adapter_learn_beside_frozen_rows_and_get_their_gradient_from_autograd():
+    factor_RI, frozen_V = torch.nn.Parameter(torch.ones(3, 5)), torch.tensor([True, True, False, True, True, False])
+    learned_VD = matrix()
+    start_VD = learned_VD.clone()
+    optimizer = RowAdamW({"input": learned_VD, "lora.x.A": factor_RI}, weight_decay=0.0, gradient_clip=0.0, frozen_rows_V=frozen_V)
+    assert optimizer.learning_rows == slice(2, 6)
+    optimizer.gradients["input"] += 1.0
+    for _ in range(2):
+        (factor_RI * 0.5).sum().backward()
+    assert factor_RI.grad is optimizer.gradients["lora.x.A"]
+    assert (optimizer.gradients["lora.x.A"] == 1).all(), "summed over micro-batches"
+    norm = optimizer.gradient_norm()
+    assert norm == pytest.approx((8 + 15) ** 0.5)
+    optimizer.step(0.1, norm=norm)
+    assert torch.equal(learned_VD[frozen_V], start_VD[frozen_V])
+    assert (factor_RI.detach() < 1).all()
+    optimizer.zero_gradients()
+    assert not factor_RI.grad.any()
+
+
+def test_a_plain_number_in_the_state_survives_a_checkpoint():
+    """bitsandbytes counts its steps in an int, and safetensors holds tensors only."""
+    first_VD = matrix()
+    optimizer = RowAdamW({"input": first_VD}, weight_decay=0.0, gradient_clip=0.0)
+    parameter = optimizer._parameters["input"]
+    optimizer._adam.state[parameter] = {"step": 7, "state1": torch.zeros(2, dtype=torch.uint8)}
+    saved = optimizer.state()
+    assert all(isinstance(value, torch.Tensor) for value in saved.values())
+    optimizer.load_state(saved)
+    assert optimizer._adam.state[parameter]["step"] == 7
+    assert isinstance(optimizer._adam.state[parameter]["step"], int)

@@ -34,6 +34,12 @@ class Queue:
     def turn(self, run):
         return 1
 
+    def running(self, lane=None):
+        return []
+
+    def waiting(self, lane=None):
+        return []
+
 
 @pytest.fixture
 def workspace(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from ui.i18n import LANGUAGES, Translator
 from ui.layout import _news, build_page, theme
-from ui.studio import TABS
+from ui.studio import TABS, latest_project
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -32,7 +32,8 @@ def test_nothing_on_the_page_runs_markup(built):
 
 
 def test_all_tabs_are_there_in_order(built):
-    assert [item.id for item in built.blocks.values() if isinstance(item, gr.Tab)] == list(TABS)
+    steps = [item.id for item in built.blocks.values() if isinstance(item, gr.Tab) and item.elem_id.startswith("tab-")]
+    assert steps == list(TABS)
 
 
 def test_element_ids_are_unique(built):
@@ -66,3 +67,11 @@ def test_the_theme_loads_no_font_from_outside():
 def test_the_languages_differ_in_words_only():
     english, russian = Translator("en"), Translator("ru")
     assert english("tab.train") != russian("tab.train")
+
+
+def test_a_new_visitor_sees_the_project_that_was_worked_on_last(backend, project, chain):
+    # By name the other one comes first; this one has the newest run.
+    backend.workspace.create_project("Another", base=project.base, instruct=project.instruct)
+    assert latest_project(backend.workspace).id == "another"
+    project.create_run("build-tokenizer", {"base": project.base, "input": [chain.text]})
+    assert latest_project(backend.workspace) == project

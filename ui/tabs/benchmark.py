@@ -11,17 +11,22 @@ from typing import Any
 
 import gradio as gr
 
-from lep_core.config import TASKS
+from lep_core.config import ITEM_TASKS, TASKS
 from lep_core.errors import ConfigError
 from lep_core.evaluation.verdict import Statement, verdict
 from lep_core.runs.workspace import Project
 from ui.benchmarks import OLD_LANGUAGE, Results, Wish, collect, groups, start_benchmark
+from ui.fertility import fertility_rows, measurements
+from ui.form import multi_choice
 from ui.i18n import Translator
-from ui.material import finished, models, propagated, suggested, texts, trained
+from ui.material import models, propagated, suggested, texts, trained
 from ui.messages import action, escape, note_area, view
 from ui.studio import Studio, TabParts
-from ui.tabs.tokenizer import fertility_rows
 
+# Metrics beside the first one of their task.
+FURTHER_METRICS = ("exact_copy", "accuracy_both_orders", "accuracy_normalized")
+# Language codes are short; names of groups of items are not.
+LONGEST_LANGUAGE = 3
 FIELDS = ("model", "task", "metric", "value", "low", "high", "n")
 
 
@@ -29,30 +34,11 @@ def build(studio: Studio) -> TabParts:
     """The benchmark tab."""
     t = studio.t
     gr.Markdown(t("benchmark.intro"))
-    chosen = gr.Dropdown(
-        choices=[], multiselect=True, allow_custom_value=True, label=t("benchmark.models"), elem_id="benchmark-models", interactive=True
-    )
+    chosen = multi_choice(t("benchmark.models"), elem_id="benchmark-models")
     with gr.Row():
-        text = gr.Dropdown(
-            choices=[], multiselect=True, allow_custom_value=True, label=t("benchmark.text"), elem_id="benchmark-text", interactive=True
-        )
-        old_text = gr.Dropdown(
-            choices=[],
-            multiselect=True,
-            allow_custom_value=True,
-            label=t("benchmark.old_text"),
-            elem_id="benchmark-old-text",
-            interactive=True,
-        )
-        items = gr.Dropdown(
-            choices=[],
-            multiselect=True,
-            allow_custom_value=True,
-            label=t.field_label("items"),
-            info=t("benchmark.items_info"),
-            elem_id="benchmark-items",
-            interactive=True,
-        )
+        text = multi_choice(t("benchmark.text"), elem_id="benchmark-text")
+        old_text = multi_choice(t("benchmark.old_text"), elem_id="benchmark-old-text")
+        items = multi_choice(t.field_label("items"), info=t("benchmark.items_info"), elem_id="benchmark-items")
     with gr.Row():
         tasks = gr.CheckboxGroup(
             [(t.choice(name), name) for name in TASKS],
@@ -115,7 +101,7 @@ def build(studio: Studio) -> TabParts:
             raise ConfigError("model", t("error.no_model"), t("error.give_model"))
         if not sources:
             raise ConfigError("input", t("error.no_text"), t("error.give_corpus"))
-        tasks_possible = [task for task in wanted if task != "instruct" or questions]
+        tasks_possible = [task for task in wanted if task not in ITEM_TASKS or questions]
         if not tasks_possible:
             raise ConfigError("task", t("error.no_task"), t("error.choose_task"))
         wish = Wish(
@@ -186,34 +172,42 @@ def language_name(code: str, t: Translator) -> str:
 
 def _fertility(project: Project, studio: Studio) -> list[dict[str, Any]]:
     """The model's own tokenizer and the best new one, as measured last."""
-    for run in finished(project, "measure-fertility"):
+    for run in measurements(project):
         rows = fertility_rows(run, project, studio)
         if len(rows) >= 2 and rows[0]["path"] == project.base:
             return [rows[0], min(rows[1:], key=lambda row: row["tokens"])]
     return []
 
 
-def task_name(task: str, t: Translator) -> str:
-    """A column or bar label: bits per byte, questions in a language ..."""
+def task_name(task: str, t: Translator, metric: str = "") -> str:
+    """A column or bar label: bits per byte, questions in a language ..., with the metric where a task has several."""
     name, old = task.removesuffix(OLD_LANGUAGE), task.endswith(OLD_LANGUAGE)
-    if name.startswith("instruct/"):
-        return t("task.instruct_language", language=language_name(name.partition("/")[2], t))
+    name, _, language = name.partition("/")
     key = f"task.{name}"
     label = t(key) if t.has(key) else name
+    if language:
+        label = t("task.in_language", task=label, language=language_name(language, t))
+    if metric in FURTHER_METRICS:
+        label = t("task.metric", task=label, metric=t(f"metric.{metric}"))
     return t("task.old_language", task=label) if old else label
 
 
+def headline_rows(results: Results) -> list[dict[str, Any]]:
+    """Rows of whole tasks and languages; those of single groups (paradigms, subjects) are in the downloads."""
+    return [row for row in results.results if len(row["task"].removesuffix(OLD_LANGUAGE).partition("/")[2]) <= LONGEST_LANGUAGE]
+
+
 def _table(results: Results, t: Translator) -> dict[str, Any]:
-    tasks = list(dict.fromkeys(row["task"] for row in results.results))
-    headers = [t("benchmark.model"), *(task_name(task, t) for task in tasks)]
+    shown = headline_rows(results)
+    columns = list(dict.fromkeys((row["task"], row["metric"]) for row in shown))
+    headers = [t("benchmark.model"), *(task_name(task, t, metric) for task, metric in columns)]
     if results.speed:
         headers += [t("unit.characters_per_second"), t("benchmark.characters_per_token")]
+    by_cell = {(row["model"], row["task"], row["metric"]): row for row in shown}
     rows = []
     for label in results.paths:
-        cells = [label]
-        for task in tasks:
-            row = next((item for item in results.results if item["model"] == label and item["task"] == task), None)
-            cells.append(_value(row, t) if row else "–")
+        found = [by_cell.get((label, task, metric)) for task, metric in columns]
+        cells = [label, *(_value(row, t) if row else "–" for row in found)]
         fast = next((item for item in results.speed if item["model"] == label), None)
         if results.speed:
             cells += [t.number(fast.get("characters_per_second"), 0), t.number(fast.get("characters_per_token"), 2)] if fast else ["–", "–"]
@@ -246,16 +240,17 @@ def _charts(results: Results, t: Translator) -> list[Any]:
         (False, t("benchmark.chart_bits"), t("unit.bits_per_byte")),
         (True, t("benchmark.chart_skills"), t("unit.share")),
     ):
-        rows = [row for row in results.results if is_share(row) == wanted and isinstance(row.get("value"), (int, float))]
+        rows = [row for row in headline_rows(results) if is_share(row) == wanted and isinstance(row.get("value"), (int, float))]
         if not rows:
             charts.append(hidden)
             continue
         labels = [label for label in results.paths if any(row["model"] == label for row in rows)]
         series, errors = {}, {}
-        for task in dict.fromkeys(row["task"] for row in rows):
-            found = [next((row for row in rows if row["model"] == label and row["task"] == task), None) for label in labels]
-            series[task_name(task, t)] = [row["value"] if row else None for row in found]
-            errors[task_name(task, t)] = [_spread(row) for row in found]
+        for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in rows):
+            cells = {row["model"]: row for row in rows if (row["task"], row["metric"]) == (task, metric)}
+            name = task_name(task, t, metric)
+            series[name] = [cells[label]["value"] if label in cells else None for label in labels]
+            errors[name] = [_spread(cells.get(label)) for label in labels]
         charts.append(gr.update(value=lying_bars(labels, series, title=title, x=unit, errors=errors), visible=True))
     if not results.speed:
         return [*charts, hidden]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ui.form import Form
 from ui.material import corpora, finished, first, result_of, suggested
 from ui.messages import action, escape, note_area, view
 from ui.studio import Studio, TabParts
+from ui.uploads import keep_uploads
 
 PAGE_DOCUMENTS = 10
 PREVIEW_CHARACTERS = 2_000
@@ -72,7 +71,7 @@ def build(studio: Studio) -> TabParts:
         project = studio.open_project(project_id)
         values = form.values(entered)
         # Uploaded files come first; what was suggested is only taken when nothing was uploaded.
-        moved = [str(path) for path in _keep_uploads(project, uploaded or [])]
+        moved = [str(path) for path in keep_uploads(project.path / "uploads", uploaded or [])]
         suggestions = set(suggested(project, "corpus_files"))
         values["input"] = [*moved, *(item for item in values["input"] if not (moved and item in suggestions))]
         if not values["input"]:
@@ -103,22 +102,6 @@ def build(studio: Studio) -> TabParts:
     for trigger in (page.change, split.change):
         view(trigger, turn, inputs=[shown, page, split], outputs=[preview], t=t)
     return TabParts([shown, form.components["input"], *outputs], refresh)
-
-
-def _keep_uploads(project: Project, uploaded: list[str]) -> list[Path]:
-    """Move uploads into the project, so that the job finds them however long it waits for its turn."""
-    kept = []
-    folder = project.path / "uploads"
-    for item in uploaded:
-        source = Path(item)
-        name = unicodedata.normalize("NFC", source.name)
-        folder.mkdir(exist_ok=True)
-        target, number = folder / name, 2
-        while target.exists():
-            target, number = folder / f"{number}-{name}", number + 1
-        shutil.move(source, target)
-        kept.append(target)
-    return kept
 
 
 def _rows(path: str, number: int, part: str) -> list[list[str]]:

@@ -1,25 +1,56 @@
-"""Propagate: carry the trained embeddings over to the instruct model, by one or several methods at once; see how well maps fit."""
+"""Propagate: carry the trained embeddings over to instruct models, by several methods at once; see how well the maps fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from lep_core.config import METHODS, PropagateConfig
 from lep_core.errors import ConfigError
-from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
-from ui.material import CONTROL, finished, first, result_of, run_name, short, trained
-from ui.messages import action, escape, note_area
+from ui.form import Form, multi_choice
+from ui.material import first, short, trained
+from ui.messages import action, note_area, view
+from ui.propagations import (
+    FIT_COLUMNS,
+    MATRICES,
+    Shown,
+    cross_validations,
+    fit_rows,
+    method_lines,
+    place_lines,
+    proof_text,
+    propagations,
+    residual_series,
+    settings_for,
+    special_settings,
+    spectra,
+    values_for,
+    warnings,
+    worst_rows,
+)
 from ui.studio import Studio, TabParts
+from ui.tabs import explore
 
-FIT_FIELDS = ("tokens", "rank", "condition_number", "relative_residual", "heldout_residual", "identity_residual", "distance_from_identity")
+USUAL_METHODS = METHODS[:3]
+"""Ticked at first: the three of the paper."""
+FEW_DECADES = 1000
+CHOSEN_ABOVE = ("base", "adapted", "instruct", "method")
 
 
 def build(studio: Studio) -> TabParts:
     """The propagate tab."""
+    parts = [_starting(studio), _report(studio), explore.build(studio)]
+
+    def refresh(project: Project) -> dict[Any, Any]:
+        return {key: change for part in parts for key, change in part.refresh(project).items()}
+
+    return TabParts([item for part in parts for item in part.outputs], refresh)
+
+
+def _starting(studio: Studio) -> TabParts:
     t = studio.t
     gr.Markdown(t("propagate.intro"))
     with gr.Row():
@@ -31,123 +62,129 @@ def build(studio: Studio) -> TabParts:
             interactive=True,
             allow_custom_value=True,
         )
-        instruct = gr.Dropdown(
-            choices=[],
-            label=t.field_label("instruct"),
-            info=t("propagate.instruct_info"),
-            elem_id="propagate-instruct",
-            interactive=True,
-            allow_custom_value=True,
-        )
+        instruct = multi_choice(t("propagate.instructs"), info=t("propagate.instruct_info"), elem_id="propagate-instruct")
     methods = gr.CheckboxGroup(
-        [(t.choice(name), name) for name in METHODS], value=list(METHODS), label=t("propagate.methods"), elem_id="propagate-methods"
+        list(METHODS),
+        value=list(USUAL_METHODS),
+        label=t("propagate.methods"),
+        info=t("propagate.methods_info"),
+        elem_id="propagate-methods",
     )
-    with gr.Accordion(t("form.advanced"), open=False):
-        rcond = gr.Number(1e-6, label=t.field_label("rcond"), info=t.field_info(PropagateConfig, "rcond"), elem_id="propagate-rcond")
+    explained = gr.Markdown(method_lines(USUAL_METHODS, t), elem_id="propagate-explained", elem_classes=["card"])
+    form = Form(PropagateConfig, t, prefix="propagate", leave_out=CHOSEN_ABOVE)
+    special = {name: item for name, item in form.components.items() if name in special_settings()}
     start = gr.Button(t("propagate.start"), variant="primary", elem_id="propagate-start", scale=0, min_width=240)
     note = note_area("propagate-note")
+
+    def on_methods(wished: Sequence[str]) -> dict[Any, Any]:
+        needed = settings_for(wished)
+        ordered = [method for method in METHODS if method in wished]
+        return {explained: method_lines(ordered, t), **{item: gr.update(visible=name in needed) for name, item in special.items()}}
+
+    def refresh(project: Project) -> dict[Any, Any]:
+        choices = trained(project, t)
+        own = [project.instruct] if project.instruct else []
+        return {
+            adapted: gr.update(choices=choices, value=first(choices)),
+            instruct: gr.update(choices=[(short(path), path) for path in own], value=own),
+            **on_methods(USUAL_METHODS),
+        }
+
+    def on_start(project_id: str, folder: str | None, targets: Sequence[str], wished: Sequence[str], *entered: Any) -> dict[Any, Any]:
+        project = studio.open_project(project_id)
+        if not folder:
+            raise ConfigError("adapted", t("error.no_trained"), t("error.train_first"))
+        if not targets:
+            raise ConfigError("instruct", t("error.no_model"), t("error.give_model"))
+        if not wished:
+            raise ConfigError("method", t("error.no_method"), t("error.choose_method"))
+        shared = {**form.values(entered), "base": project.base, "adapted": folder}
+        wanted = [{**values_for(method, shared), "instruct": target} for target in targets for method in METHODS if method in wished]
+        for values in wanted:
+            # All are checked before the first is made, so that a wrong setting leaves nothing behind.
+            PropagateConfig.from_mapping({**values, "output": "checked"})
+        for values in wanted:
+            studio.start(project, "propagate", values)
+        return {}
+
+    view(methods.input, on_methods, inputs=[methods], outputs=[explained, *special.values()], t=t)
+    action(start.click, on_start, inputs=[studio.project, adapted, instruct, methods, *form.inputs], outputs=[], note=note, t=t)
+    return TabParts([adapted, instruct, explained, *special.values()], refresh)
+
+
+def _report(studio: Studio) -> TabParts:
+    t = studio.t
     gr.Markdown(f"### {t('propagate.report')}")
+    proof = gr.Markdown(t("propagate.none"), elem_id="propagate-proof", elem_classes=["card"])
+    warned = gr.Markdown("", visible=False, elem_id="propagate-warnings", elem_classes=["note"])
     table = gr.Dataframe(
-        headers=[t("propagate.result"), *(t(f"fit.{name}") for name in ("matrix", *FIT_FIELDS))],
+        headers=[t("propagate.result"), *(t(f"fit.{name}") for name in ("matrix", *FIT_COLUMNS, "options"))],
         datatype="str",
         interactive=False,
         wrap=True,
         elem_id="propagate-table",
+        column_widths=["14%", "12%", "8%", "8%", "10%", "14%", "15%", "10%", "9%"],
+        max_height=620,
     )
-    spectrum = gr.Plot(show_label=False, elem_id="propagate-spectrum", visible=False)
-    proof = gr.Markdown(t("propagate.none"), elem_id="propagate-proof", elem_classes=["card"])
+    residuals = {name: gr.Plot(show_label=False, elem_id=f"propagate-residuals-{name}", visible=False) for name in MATRICES}
+    with gr.Row():
+        spectrum = gr.Plot(show_label=False, elem_id="propagate-spectrum", visible=False)
+        curve = gr.Plot(show_label=False, elem_id="propagate-cross-validation", visible=False)
+    with gr.Accordion(t("propagate.fit_formulas"), open=False):
+        gr.Markdown(t("propagate.fit_formulas_text"))
+    with gr.Accordion(t("propagate.places"), open=False):
+        places = gr.Markdown("", elem_id="propagate-places")
     with gr.Accordion(t("propagate.worst"), open=False):
-        worst = gr.Markdown("", elem_id="propagate-worst")
+        worst = gr.Dataframe(
+            headers=[t("propagate.result"), t("fit.matrix"), t("propagate.token"), t("propagate.residual_axis")],
+            datatype="str",
+            interactive=False,
+            wrap=True,
+            elem_id="propagate-worst",
+            column_widths=["30%", "20%", "30%", "20%"],
+        )
 
     def refresh(project: Project) -> dict[Any, Any]:
-        choices = trained(project, t)
-        changes: dict[Any, Any] = {
-            adapted: gr.update(choices=choices, value=first(choices)),
-            instruct: gr.update(choices=[(short(project.instruct), project.instruct)] if project.instruct else [], value=project.instruct),
-        }
-        runs = [run for run in finished(project, "propagate") if not run.inputs.get(CONTROL)]
-        if not runs:
-            return {**changes, table: gr.update(value=[]), spectrum: gr.update(visible=False), proof: t("propagate.none"), worst: ""}
+        shown = propagations(project, t)
+        said = warnings(shown, t)
         return {
-            **changes,
-            table: gr.update(value=[row for run in runs for row in _rows(run, project, studio)]),
-            **_spectrum(runs, project, studio, spectrum),
-            proof: "  \n".join(_proof(run, project, studio) for run in runs),
-            worst: _worst(runs, project, studio),
+            proof: proof_text(shown, t),
+            places: place_lines(shown, t) or t("propagate.none"),
+            warned: gr.update(value="\n".join(f"- ⚠ {line}" for line in said), visible=bool(said)),
+            table: gr.update(value=fit_rows(shown, t), visible=bool(shown)),
+            worst: gr.update(value=worst_rows(shown, t)),
+            **{plot: _residuals(shown, name, studio) for name, plot in residuals.items()},
+            **_curves(shown, studio, spectrum, curve),
         }
 
-    def on_start(project_id: str, folder: str | None, target: str | None, wished: Sequence[str], cutoff: float | None) -> dict[Any, Any]:
-        project = studio.open_project(project_id)
-        if not folder:
-            raise ConfigError("adapted", t("error.no_trained"), t("error.train_first"))
-        if not wished:
-            raise ConfigError("method", t("error.no_method"), t("error.choose_method"))
-        shared: dict[str, Any] = {"base": project.base, "adapted": folder, "instruct": target}
-        if cutoff is not None:
-            shared["rcond"] = cutoff
-        for method in wished:
-            studio.start(project, "propagate", {**shared, "method": method})
-        return {}
-
-    action(start.click, on_start, inputs=[studio.project, adapted, instruct, methods, rcond], outputs=[], note=note, t=t)
-    return TabParts([adapted, instruct, table, spectrum, proof, worst], refresh)
+    return TabParts([proof, places, warned, table, worst, *residuals.values(), spectrum, curve], refresh)
 
 
-def _fits(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(name, report[name]) for name in ("input", "output") if isinstance(report.get(name), Mapping)]
+def _residuals(shown: Sequence[Shown], matrix: str, studio: Studio) -> dict[str, Any]:
+    names, series = residual_series(shown, matrix, studio.t)
+    if not names:
+        return gr.update(visible=False)
+    from ui.plots import bars
+
+    title = studio.t("propagate.residuals", matrix=studio.t(f"fit.{matrix}"))
+    figure = bars(names, series, title=title, y="")
+    # The table has the figures; in so narrow bars they could not be read.
+    figure.update_traces(text=None)
+    return gr.update(value=figure, visible=True)
 
 
-def _rows(run: Run, project: Project, studio: Studio) -> list[list[str]]:
-    t, rows = studio.t, []
-    for name, fit in _fits(result_of(run)):
-        cells = []
-        for field in FIT_FIELDS:
-            value = fit.get(field)
-            cells.append("–" if value is None else t.number(value) if isinstance(value, int) else f"{value:.4g}")
-        rows.append([run_name(run, project, t), t(f"fit.{name}"), *cells])
-    return rows
-
-
-def _spectrum(runs: Sequence[Run], project: Project, studio: Studio, plot: gr.Plot) -> dict[Any, Any]:
+def _curves(shown: Sequence[Shown], studio: Studio, spectrum: gr.Plot, curve: gr.Plot) -> dict[Any, Any]:
     from ui.plots import lines
 
-    t, series = studio.t, {}
-    for run in runs[:4]:
-        for name, fit in _fits(result_of(run)):
-            values = [value for value in fit.get("singular_values") or [] if value and value > 0]
-            if values:
-                series[f"{run_name(run, project, t)} · {t(f'fit.{name}')}"] = (list(range(1, len(values) + 1)), values)
-    if not series:
-        return {plot: gr.update(visible=False)}
-    figure = lines(series, title=t("propagate.spectrum"), x=t("propagate.index"), y=t("propagate.singular"), log_y=True)
-    return {plot: gr.update(value=figure, visible=True)}
-
-
-def _proof(run: Run, project: Project, studio: Studio) -> str:
-    t, report = studio.t, result_of(run)
-    parts = [f"**{escape(run_name(run, project, t))}**"]
-    if report.get("logits_equal") is not None:
-        parts.append(t("propagate.logits_equal" if report["logits_equal"] else "propagate.logits_differ"))
-    if report.get("bytes_written") is not None:
-        parts.append(
-            t("propagate.written", mib=t.number(report["bytes_written"] / 2**20, 1), linked=t.number(report.get("shards_linked") or 0))
-        )
-    if report.get("seconds") is not None:
-        parts.append(t("jobs.seconds", time=t.duration(report["seconds"])))
-    parts.append(escape(run.output))
-    return " · ".join(parts)
-
-
-def _worst(runs: Sequence[Run], project: Project, studio: Studio) -> str:
-    lines = []
-    for run in runs[:4]:
-        for name, fit in _fits(result_of(run)):
-            tokens = fit.get("worst_tokens") or []
-            if tokens:
-                shown = ", ".join(escape(_token_text(item)) for item in tokens[:12])
-                lines.append(f"**{escape(run_name(run, project, studio.t))} · {studio.t(f'fit.{name}')}**: {shown}")
-    return "  \n".join(lines) or "–"
-
-
-def _token_text(item: Mapping[str, Any]) -> str:
-    return f"{item['token']!r} ({item['relative_residual']:.2g})"
+    t = studio.t
+    values, validated = spectra(shown, t), cross_validations(shown, t)
+    changes: dict[Any, Any] = {spectrum: gr.update(visible=False), curve: gr.update(visible=False)}
+    if values:
+        figure = lines(values, title=t("propagate.spectrum"), x=t("propagate.index"), y=t("propagate.singular"), log_y=True)
+        largest, smallest = (choose(choose(up) for _, up in values.values()) for choose in (max, min))
+        figure.update_yaxes(tickformat="~g", dtick="D2" if largest < FEW_DECADES * smallest else 1)
+        changes[spectrum] = gr.update(value=figure, visible=True)
+    if validated:
+        figure = lines(validated, title=t("propagate.cross_validation"), x="α", y=t("propagate.residual_axis"), log_x=True)
+        changes[curve] = gr.update(value=figure, visible=True)
+    return changes

@@ -40,7 +40,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "benchmark.models": ("Models", "Модели"),
     "benchmark.text": ("Text in the new language", "Текст на новом языке"),
     "benchmark.old_text": ("Text in the old language", "Текст на прежнем языке"),
-    "benchmark.items_info": ("JSONL: prompt, answer, language", "JSONL: prompt, answer, language"),
+    "benchmark.items_info": (
+        "JSONL or CSV: {prompt, answer}, {good, bad} or {question, choices, answer}; BLiMP, RuBLiMP, MMLU, ARC and XCOPA as they are",
+        "JSONL или CSV: {prompt, answer}, {good, bad} или {question, choices, answer}; BLiMP, RuBLiMP, MMLU, ARC и XCOPA как есть",
+    ),
     "benchmark.control": ("Add the control", "Добавить контроль"),
     "benchmark.control_info": ("New vocabulary, averaged rows, no training", "Новый словарь, средние строки, без обучения"),
     "benchmark.speed": ("Measure speed too", "Измерить и скорость"),
@@ -67,8 +70,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "task.bits-per-byte": ("bits per byte", "бит на байт"),
     "task.copy-sentence": ("copies sentences", "копирует предложения"),
     "task.copy-paragraph": ("copies paragraphs", "копирует абзацы"),
-    "task.instruct": ("questions, all", "вопросы, все"),
-    "task.instruct_language": ("questions, {language}", "вопросы, {language}"),
+    "task.instruct": ("questions", "вопросы"),
+    "task.minimal-pairs": ("minimal pairs", "минимальные пары"),
+    "task.multiple-choice": ("multiple choice", "выбор ответа"),
+    "task.in_language": ("{task}, {language}", "{task}, {language}"),
+    "task.metric": ("{task} ({metric})", "{task} ({metric})"),
+    "metric.exact_copy": ("exact copies", "точные копии"),
+    "metric.accuracy_both_orders": ("right in both orders", "верно в обоих порядках"),
+    "metric.accuracy_normalized": ("per byte", "на байт"),
     "task.old_language": ("{task}, old language", "{task}, прежний язык"),
     # Export.
     "export.intro": (

@@ -9,60 +9,167 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Fewer tokens for the same text mean faster answers and more text in the context.",
         "Меньше токенов на тот же текст – быстрее ответы и больше текста в контексте.",
     ),
-    "fertility.tokenizers": ("Tokenizers", "Токенизаторы"),
+    "fertility.tokenizers": ("Tokenizers (any number)", "Токенизаторы (сколько угодно)"),
     "fertility.text": ("Text", "Текст"),
+    "fertility.old_text": ("Text in the model's old language (optional)", "Текст на прежнем языке модели (необязательно)"),
     "fertility.measure": ("Measure", "Измерить"),
     "fertility.none": ("Not measured yet.", "Ещё не измерено."),
     "fertility.one": ("{name}: {value} characters per token.", "{name}: {value} символа на токен."),
     "fertility.best": (
-        "**{name}** needs **{saved} fewer tokens** for your text: {gain} times as much text in the same context, and up to {gain} times as many characters per second.",
-        "**{name}** тратит на ваш текст **на {saved} меньше токенов**: в тот же контекст входит в {gain} раза больше текста, скорость в символах до {gain} раза выше.",
+        "**{name}** needs **{saved} fewer tokens** for your text: {gain} times as much text fits into the same context.",
+        "**{name}** тратит на ваш текст **на {saved} меньше токенов**: в тот же контекст входит в {gain} раза больше текста.",
+    ),
+    "fertility.best_speed": (
+        "Predicted from the model's shape: {gain} times as many characters per second.",
+        "Прогноз по размерам модели: скорость в символах в {gain} раза выше.",
+    ),
+    "fertility.fastest": (
+        "{name} would be the fastest ({gain} times), because its vocabulary is smaller.",
+        "Быстрее всех будет {name} (в {gain} раза), потому что словарь меньше.",
+    ),
+    "fertility.old_same": (
+        "Text in the old language needs as many tokens as before with {name}.",
+        "Текст на прежнем языке с {name} требует столько же токенов, сколько раньше.",
+    ),
+    "fertility.old_more": (
+        "The price: with {name}, text in the old language needs **{change} more tokens**.",
+        "Цена: с {name} текст на прежнем языке требует **на {change} больше токенов**.",
+    ),
+    "fertility.old_fewer": (
+        "With {name}, text in the old language needs {change} fewer tokens too.",
+        "С {name} текст на прежнем языке тоже требует на {change} меньше токенов.",
     ),
     "fertility.own_is_best": (
         "{name} already needs the fewest tokens for this text.",
         "{name} и так тратит на этот текст меньше всего токенов.",
     ),
     "fertility.chart_characters": ("Characters per token (more is better)", "Символов на токен (больше – лучше)"),
-    "fertility.chart_words": ("Tokens per word (fewer is better)", "Токенов на слово (меньше – лучше)"),
-    "fertility.formulas": ("What the columns mean", "Что значат столбцы"),
-    "fertility.formulas_text": (
-        "- **Tokens saved** = 1 − tokens / tokens of the model's own tokenizer\n"
-        "- **Characters per token** = code points of the text / tokens\n"
-        "- **Tokens per word** = tokens / words; a word is a run of characters without white space\n"
-        "- **Bytes per token** = UTF-8 bytes / tokens\n"
-        "- **Continued words** = words cut into two tokens or more / words\n"
-        "- **Whole words** = words that are a single token / words\n"
-        "- **Vocabulary used** = different tokens that occur / vocabulary size\n"
-        "- **Embedding, MiB** = vocabulary size × width × bytes per number, for embedding and head\n"
-        "- **Round trip** = decoding gives the text back exactly",
-        "- **Экономия токенов** = 1 − токены / токены собственного токенизатора модели\n"
-        "- **Символов на токен** = символы Юникода / токены\n"
-        "- **Токенов на слово** = токены / слова; слово – символы подряд без пробелов\n"
-        "- **Байт на токен** = байты UTF-8 / токены\n"
-        "- **Разрезанные слова** = слова из двух и более токенов / слова\n"
-        "- **Целые слова** = слова из одного токена / слова\n"
-        "- **Использование словаря** = встретившиеся токены / размер словаря\n"
-        "- **Эмбеддинги, МиБ** = размер словаря × ширина × байт на число, для эмбеддингов и выходного слоя\n"
-        "- **Туда и обратно** = декодирование возвращает в точности тот же текст",
+    "fertility.chart_gains": ("Times as much as with the first tokenizer", "Во сколько раз больше, чем с первым токенизатором"),
+    "fertility.your_text": ("your text", "ваш текст"),
+    "fertility.old_text_series": ("old language", "прежний язык"),
+    "fertility.context_gain": ("text in the context", "текста в контексте"),
+    "fertility.speed_gain": ("characters per second (predicted)", "символов в секунду (прогноз)"),
+    "fertility.metric": ("Metric", "Показатель"),
+    "fertility.formula": ("How it is computed", "Как вычисляется"),
+    "metric.vocab_size": ("Vocabulary", "Словарь"),
+    "metric.tokens": ("Tokens", "Токенов"),
+    "metric.saved": ("Tokens saved", "Экономия токенов"),
+    "metric.characters_per_token": ("Characters per token", "Символов на токен"),
+    "metric.tokens_per_word": ("Tokens per word", "Токенов на слово"),
+    "metric.bytes_per_token": ("Bytes per token", "Байт на токен"),
+    "metric.continued_word_rate": ("Continued words", "Разрезанные слова"),
+    "metric.single_token_word_rate": ("Whole words", "Целые слова"),
+    "metric.vocabulary_used_rate": ("Vocabulary used", "Использование словаря"),
+    "metric.context_characters": ("Context, characters", "Контекст, символов"),
+    "metric.operations_per_character": ("Million operations per character", "Миллионов операций на символ"),
+    "metric.speed_gain": ("Predicted speed", "Прогноз скорости"),
+    "metric.embedding_mib": ("Embedding and head, MiB", "Эмбеддинги и выходной слой, МиБ"),
+    "metric.round_trip_ok": ("Round trip", "Туда и обратно"),
+    "formula.vocab_size": ("tokens that exist", "сколько есть токенов"),
+    "formula.tokens": ("tokens of the text, without special ones", "токены текста без служебных"),
+    "formula.saved": ("1 − tokens / tokens of the first tokenizer", "1 − токены / токены первого токенизатора"),
+    "formula.characters_per_token": ("code points of the text / tokens", "символы Юникода / токены"),
+    "formula.tokens_per_word": (
+        "tokens / words; a word is a run without white space",
+        "токены / слова; слово – символы подряд без пробелов",
     ),
-    "column.name": ("Tokenizer", "Токенизатор"),
-    "column.vocab_size": ("Vocabulary", "Словарь"),
-    "column.tokens": ("Tokens", "Токенов"),
-    "column.saved": ("Tokens saved", "Экономия токенов"),
-    "column.characters_per_token": ("Characters per token", "Символов на токен"),
-    "column.tokens_per_word": ("Tokens per word", "Токенов на слово"),
-    "column.bytes_per_token": ("Bytes per token", "Байт на токен"),
-    "column.continued_word_rate": ("Continued words", "Разрезанные слова"),
-    "column.single_token_word_rate": ("Whole words", "Целые слова"),
-    "column.vocabulary_used_rate": ("Vocabulary used", "Использование словаря"),
-    "column.embedding_mib": ("Embedding, MiB", "Эмбеддинги, МиБ"),
-    "column.round_trip_ok": ("Round trip", "Туда и обратно"),
+    "formula.bytes_per_token": ("UTF-8 bytes / tokens", "байты UTF-8 / токены"),
+    "formula.continued_word_rate": ("words cut into two tokens or more / words", "слова из двух и более токенов / слова"),
+    "formula.single_token_word_rate": ("words that are a single token / words", "слова из одного токена / слова"),
+    "formula.vocabulary_used_rate": ("different tokens that occur / vocabulary", "встретившиеся разные токены / словарь"),
+    "formula.context_characters": (
+        "max_position_embeddings × characters per token",
+        "max_position_embeddings × символы на токен",
+    ),
+    "formula.operations_per_character": (
+        "2 (body parameters + width × vocabulary) / characters per token / 10⁶",
+        "2 (параметры тела + ширина × словарь) / символы на токен / 10⁶",
+    ),
+    "formula.speed_gain": (
+        "operations per character: first tokenizer / this one; without attention over the context",
+        "операций на символ: первый токенизатор / этот; без внимания к контексту",
+    ),
+    "formula.embedding_mib": (
+        "vocabulary × width × bytes per number × 2 matrices (1 when tied)",
+        "словарь × ширина × байт на число × 2 матрицы (1, если общая)",
+    ),
+    "formula.round_trip_ok": ("decoding gives the text back exactly", "декодирование возвращает в точности тот же текст"),
+    # Tokenizer: many languages.
+    "parity.title": ("Compare languages", "Сравнить языки"),
+    "parity.intro": (
+        "Give the same sentences in several languages: one file per language, called after it (en.txt, ru.txt), line 1 of each file says the same, and so on.",
+        "Дайте одни и те же предложения на нескольких языках: файл на язык с его именем (en.txt, ru.txt); первая строка всех файлов значит одно и то же и так далее.",
+    ),
+    "parity.upload": ("Parallel files", "Параллельные файлы"),
+    "parity.files": ("Or files on this server", "Или файлы на сервере"),
+    "parity.reference": ("Compare with", "Сравнить с"),
+    "parity.reference_info": ("This language counts as 1", "Этот язык принят за 1"),
+    "parity.start": ("Compare languages", "Сравнить языки"),
+    "parity.show": ("Show", "Показать"),
+    "parity.ratio": ("tokens against the reference", "токенов относительно опорного"),
+    "parity.characters_per_token": ("characters per token", "символов на токен"),
+    "parity.tokens": ("tokens", "токенов"),
+    "parity.chart_ratio": (
+        "Tokens for the same sentences = tokens / tokens of the reference language (1 = equal, less is better)",
+        "Токенов на те же предложения = токены / токены опорного языка (1 = поровну, меньше – лучше)",
+    ),
+    "parity.chart_characters_per_token": (
+        "Characters per token = code points / tokens (more is better)",
+        "Символов на токен = символы Юникода / токены (больше – лучше)",
+    ),
+    "parity.chart_tokens": ("Tokens for the same sentences (fewer is better)", "Токенов на те же предложения (меньше – лучше)"),
+    "error.one_language": ("fewer than two files were given", "дано меньше двух файлов"),
+    "error.give_languages": (
+        "Give one file per language with the same sentences line by line",
+        "Дайте по файлу на язык с одними и теми же предложениями по строкам",
+    ),
     # Tokenizer: building.
     "build.title": ("Build a vocabulary for your text", "Постройте словарь для своего текста"),
     "build.intro": (
         "When it is done, it is compared with the model's own on the same text by itself.",
         "По окончании он сам сравнивается с собственным словарём модели на том же тексте.",
     ),
+    "variant.continued-bpe": (
+        "learns more merges on top of the model's own: all old tokens stay, new ones grow out of them; the safest choice.",
+        "учит новые слияния поверх старых: все прежние токены остаются, новые вырастают из них; самый надёжный выбор.",
+    ),
+    "variant.extension": (
+        "trains a separate vocabulary on your text and appends those of its tokens that the model lacks; a ready tokenizer may be given instead.",
+        "обучает отдельный словарь на вашем тексте и добавляет недостающие у модели токены; вместо этого можно дать готовый токенизатор.",
+    ),
+    "variant.optimization": (
+        "first drops the old tokens that your text needs least, then appends new ones: the vocabulary stays small, other languages may pay.",
+        "сначала убирает старые токены, наименее нужные вашему тексту, затем добавляет новые: словарь остаётся небольшим, за это могут платить другие языки.",
+    ),
+    "variant.bpe": (
+        "learns a whole new byte-pair vocabulary from your text alone: the fewest tokens, but embeddings have the most to learn.",
+        "строит весь словарь BPE заново только по вашему тексту: меньше всего токенов, но эмбеддингам учиться больше всего.",
+    ),
+    "variant.unigram": (
+        "learns a whole new Unigram vocabulary from your text alone: pieces are chosen by likelihood and follow word parts more often.",
+        "строит весь словарь Unigram заново только по вашему тексту: куски выбираются по правдоподобию и чаще совпадают с частями слов.",
+    ),
+    "variant.leaf-pruning": (
+        "only drops tokens that no other token is made of and that your text needs least: a smaller, faster head, nothing to learn.",
+        "только убирает токены, из которых не собраны другие и которые меньше всего нужны вашему тексту: выходной слой меньше и быстрее, учить нечего.",
+    ),
+    "variant.import": (
+        "takes a ready tokenizer whole: give its folder, tokenizer.json or SentencePiece .model; the text only measures it.",
+        "берёт готовый токенизатор целиком: укажите папку, tokenizer.json или .model от SentencePiece; текст служит только для измерения.",
+    ),
+    "build.curve": ("Characters per token against vocabulary size", "Символов на токен в зависимости от словаря"),
+    "build.curve_speed": ("Predicted speed against vocabulary size", "Прогноз скорости в зависимости от словаря"),
+    "build.fastest": (
+        "{name}: predicted to be fastest with a vocabulary of {size}, {gain} times the model's own",
+        "{name}: по прогнозу быстрее всего со словарём {size}, в {gain} раза быстрее собственного",
+    ),
+    "build.curve_note": (
+        "More tokens save steps, but make each step dearer; so the speed has its best at some size.",
+        "Больше токенов – меньше шагов, но каждый шаг дороже; поэтому у скорости есть лучший размер словаря.",
+    ),
+    "build.curve_size": ("vocabulary", "словарь"),
+    "build.curve_rate": ("characters per token", "символов на токен"),
+    "build.curve_times": ("times the model's own", "раз к собственному"),
     "build.start": ("Build tokenizer", "Построить токенизатор"),
     "build.sizes": ("{size} tokens, {new} of them new, {removed} removed", "{size} токенов, из них {new} новых, {removed} удалено"),
     "build.change": ("characters per token: {before} before, {after} now", "символов на токен: было {before}, стало {after}"),
@@ -70,21 +177,36 @@ TEXTS: dict[str, tuple[str, str]] = {
     "build.round_trip_bad": ("⚠ some texts do not come back exactly", "⚠ некоторые тексты возвращаются с изменениями"),
     "build.unreachable": ("⚠ {count} tokens can never occur", "⚠ {count} токенов не могут встретиться"),
     "tokens.title": ("See the tokens", "Посмотреть на токены"),
+    "tokens.intro": (
+        "Colours alternate from token to token; red is cut elsewhere by the other tokenizer; ×2 marks a character made of two tokens.",
+        "Цвета чередуются от токена к токену; красное другой токенизатор режет иначе; ×2 – символ из двух токенов.",
+    ),
     "tokens.text": ("Text", "Текст"),
     "tokens.sample": (
         "Повторить: медведь, рыба, волк. Ответ: медведь, рыба, волк. Съешь ещё этих мягких французских булок. Hello, world!",
         "Повторить: медведь, рыба, волк. Ответ: медведь, рыба, волк. Съешь ещё этих мягких французских булок. Hello, world!",
     ),
     "tokens.ids": ("Show token numbers", "Показать номера токенов"),
-    "tokens.count": (
-        "{count} tokens · {rate} characters per token · red = cut elsewhere by the other one",
-        "{count} токенов · {rate} символа на токен · красное = другой режет иначе",
+    "tokens.spaces": ("Show white space (␣ ⏎ ⇥)", "Показать пробелы (␣ ⏎ ⇥)"),
+    "tokens.count": ("{count} tokens · {rate} characters per token", "{count} токенов · {rate} символа на токен"),
+    "tokens.cut": ("the first {count} characters", "первые {count} символов"),
+    "browser.title": ("Browse the new tokens", "Просмотреть новые токены"),
+    "browser.intro": (
+        "Occurrences are counted in the first million characters of the text.",
+        "Вхождения подсчитаны в первом миллионе символов текста.",
     ),
-    "browser.title": ("New tokens, the most frequent first", "Новые токены, самые частые вначале"),
     "browser.tokenizer": ("Tokenizer", "Токенизатор"),
+    "browser.text": ("Text", "Текст"),
     "browser.search": ("Search (Enter)", "Поиск (Enter)"),
+    "browser.order": ("Order", "Порядок"),
+    "browser.by_count": ("most frequent first", "сначала частые"),
+    "browser.by_length": ("longest first", "сначала длинные"),
+    "browser.by_id": ("by number", "по номеру"),
+    "browser.page": ("Page", "Страница"),
+    "browser.found": ("{count} new tokens, page {page} of {pages}", "Новых токенов: {count}; страница {page} из {pages}"),
     "browser.id": ("Number", "Номер"),
     "browser.token": ("Token", "Токен"),
     "browser.count": ("Occurrences", "Вхождений"),
+    "browser.length": ("Characters", "Символов"),
     "browser.pieces": ("Replaces these old pieces", "Заменяет старые куски"),
 }

@@ -1,0 +1,102 @@
+"""Records are recognised by their keys, and a wrong one is named by line and key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lep_core.errors import CorpusError
+from lep_core.evaluation.items import Choice, Item, MinimalPair, limited, read_items
+from lep_core.evaluation.shots import Shots
+
+
+def written(path, *records):
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "item"),
+    [
+        ("a.jsonl", {"prompt": "2+2?", "answer": "4", "language": "en"}, Item(prompt="2+2?", answers=("4",), language="en")),
+        ("pairs.jsonl", {"good": "Он идёт.", "bad": "Он идут."}, MinimalPair(good="Он идёт.", bad="Он идут.", group="pairs")),
+        ("x.jsonl", {"sentence_good": "a b", "sentence_bad": "b a", "UID": "order"}, MinimalPair(good="a b", bad="b a", group="order")),
+        ("q.jsonl", {"question": "?", "choices": ["x", "y"], "answer": "B"}, Choice(question="?", options=("x", "y"), answer=1, group="q")),
+        ("q.jsonl", {"question": "?", "choices": ["x", "y"], "answer": "x"}, Choice(question="?", options=("x", "y"), answer=0, group="q")),
+        ("law_test.jsonl", {"question": "?", "choices": ["3", "4"], "answer": 1}, Choice(question="?", options=("3", "4"), answer=1, group="law")),
+        (
+            "arc.jsonl",
+            {"question": "Why?", "choices": {"text": ["p", "q"], "label": ["1", "2"]}, "answerKey": "2"},
+            Choice(question="Why?", options=("p", "q"), answer=1, cloze=True, group="arc"),
+        ),
+        (
+            "val.tr.jsonl",
+            {"premise": "Adam musluğu açtı.", "choice1": "Tuvalet doldu.", "choice2": "Su aktı.", "question": "effect", "label": 1},
+            Choice(question="Adam musluğu açtı bu yüzden", options=("tuvalet doldu.", "su aktı."), answer=1, cloze=True, language="tr", group="val.tr"),
+        ),
+    ],
+)  # fmt: skip
+def test_every_layout_is_recognised(tmp_path, name, record, item):
+    assert read_items([written(tmp_path / name, record)]) == [item]
+
+
+def test_csv_files_and_folders_are_read(tmp_path):
+    (tmp_path / "physics_test.csv").write_text('question,choice0,choice1,answer\n"What, then?",up,down,1\n', encoding="utf-8")
+    (tmp_path / "noun.csv").write_text("id,source_sentence,target_sentence\n1,Дом стоит.,Дом стоят.\n", encoding="utf-8")
+    assert read_items([tmp_path]) == [
+        MinimalPair(good="Дом стоит.", bad="Дом стоят.", group="noun"),
+        Choice(question="What, then?", options=("up", "down"), answer=1, group="physics"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"text": "x"}, "keys text, which are those of no task"),
+        ({"good": "a", "bad": 3}, '"bad"'),
+        ({"question": "?", "choices": ["x"], "answer": 0}, "has 1 choices"),
+        ({"question": "?", "choices": "x", "answer": 0}, "no JSON list"),
+        ({"question": "?", "choices": ["x", {}], "answer": 0}, "no list of texts"),
+        ({"question": "?", "choices": ["x", "y"], "answer": 2}, "none of its 2 choices"),
+        ({"question": "?", "choices": ["x", "y"], "answer": "C"}, "none of its 2 choices"),
+        ({"question": "?", "choices": ["x", "y"], "answer": True}, "none of its 2 choices"),
+        ({"question": "?", "choices": {"text": ["p"], "label": ["1"]}, "answerKey": "2"}, '"answerKey" is'),
+        ({"premise": "P.", "choice1": "a", "choice2": "b", "question": "why", "label": 0}, '"question" is'),
+        ({"premise": "P.", "choice1": "a", "choice2": "b", "question": "cause", "label": 0}, "because and so"),
+    ],
+)
+def test_a_wrong_record_is_named(tmp_path, record, reason):
+    path = written(tmp_path / "items.jsonl", {"prompt": "?", "answer": "x"}, record)
+    with pytest.raises(CorpusError, match=f"items.jsonl:2.*{reason}"):
+        read_items([path])
+
+
+def test_damaged_csv_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(CorpusError, match="holds no items"):
+        read_items([tmp_path])
+    (tmp_path / "a.csv").write_text('good,bad\n"x"y,z\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"a\.csv:2 is no valid CSV"):
+        read_items([tmp_path / "a.csv"])
+
+
+def test_a_limit_takes_evenly_from_all_groups():
+    pairs = [MinimalPair(good=f"{group}{n}", bad="x", group=group) for group in "abc" for n in range(5)]
+    assert [pair.good for pair in limited(pairs, 5)] == ["a0", "a1", "b0", "b1", "c0"]
+
+
+def test_shots_come_from_the_own_group_where_it_has_enough_and_never_hold_the_item_itself():
+    items = [Choice(question=f"{group}{n}", options=("x", "y"), answer=0, group=group) for group in "ab" for n in range(2)]
+    assert [one.question for one in Shots(items, 2).of(Choice(question="?", options=("x", "y"), answer=0, group="b"))] == ["b0", "b1"]
+    assert [one.question for one in Shots(items, 2).of(items[2])] == ["a0", "a1"]
+    assert Shots().of(items[0]) == []
+
+
+def test_the_real_benchmarks_are_read(shared_data):
+    benchmarks = shared_data / "benchmarks"
+    blimp, rublimp, mmlu, xcopa = (read_items([benchmarks / name]) for name in ("blimp", "rublimp", "mmlu/test", "xcopa"))
+    assert len(blimp) == 34 * 150
+    assert {type(item) for item in blimp + rublimp} == {MinimalPair}
+    assert len({pair.group for pair in blimp}) == 34
+    assert all(len(item.options) == 4 and not item.cloze for item in mmlu)
+    assert {item.language for item in xcopa} == {"tr", "id", "it"}

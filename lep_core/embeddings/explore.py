@@ -106,13 +106,18 @@ def explore_embeddings(config: ExploreEmbeddingsConfig, reporter: Reporter = SIL
     """
     if not config.words and not config.tokens:
         raise ConfigError("words", "no words are given and the map is off", "Give --words, or --tokens above 0")
+    if not all(word.strip() for word in config.words):
+        raise ConfigError("words", "--words holds an empty word", "Give words that have letters")
     names = distinct_names(config.model)
     models = [_Model(name, inspect_model(source)) for name, source in zip(names, config.model, strict=True)]
     neighbours: list[WordNeighbours] = []
     for number, model in enumerate(models):
         reporter.stage(f"neighbours in {model.name}")
         reporter.progress(number, len(models), "models")
-        neighbours += model.neighbours(config.words, config.limit) if config.words else []
+        found = model.neighbours(config.words, config.limit)
+        for word in sorted(set(config.words) - {row.word for row in found}):
+            reporter.message(f"{model.name} has no token for {word}")
+        neighbours += found
     reporter.stage("drawing the map")
     drawn = embedding_map(models, count=config.tokens, words=config.words, seed=config.seed) if config.tokens else EmbeddingMap()
     return ExploreEmbeddingsReport(neighbours=tuple(neighbours), map=drawn)
@@ -187,7 +192,12 @@ def embedding_map(models: list[_Model], *, count: int, words: tuple[str, ...] = 
         raise ConfigError("model", f"one map needs rows of one length, the models have {given}", "Choose models of one size, or --tokens 0")
     keys = _chosen(models, count=count, words=words, seed=seed)
     known = [key for key in keys if key in first.ids]
-    rows_TD = read_rows(first.folder.slots[first.folder.input_name], _ids(first, known))
+    ids = _ids(first, known)
+    rows_TD = read_rows(first.folder.slots[first.folder.input_name], ids)
+    is_bad_T = ~rows_TD.isfinite().all(dim=1)
+    if is_bad_T.any():
+        row = int(ids[is_bad_T.numpy()].min())
+        raise ModelError(f"row {row} of {first.folder.input_name} of {first.folder.path} holds NaN or infinity", "Give sound weights")
     plane = principal_plane(rows_TD)
     points = []
     for model in models:

@@ -124,6 +124,8 @@ def initialize(config: InitializeConfig, output: Path, reporter: Reporter = SILE
         transitions = find_transitions(config, base, mapping, texts=texts, reporter=reporter)
         reporter.stage("averaging rows")
         new_pair, counts = combine_rows(pair, mapping, transitions, head=config.head)
+        if not counts.averaged_tokens + counts.missing_tokens:
+            reporter.message("the new tokenizer has no token that the base model lacks: no row is made")
         if counts.missing_tokens:
             reporter.message(f"{counts.missing_tokens} tokens have no spelling in old tokens: they begin as the mean of all rows")
         uncovered, distillation = transitions.uncovered_tokens, None

@@ -47,7 +47,8 @@ def nearest_rows(blocks: Iterable[Tensor], queries_QD: Tensor, own_ids: Sequence
     begin = 0
     for block_BD in blocks:
         lengths_B = torch.linalg.vector_norm(block_BD, dim=1).clamp(min=1e-12)
-        cosines_QB = queries_QD @ block_BD.T / lengths_B
+        # A row with NaN or infinity is nobody's neighbour; `topk` would put it first.
+        cosines_QB = (queries_QD @ block_BD.T / lengths_B).nan_to_num_(nan=-torch.inf)
         for query, own in enumerate(own_ids):
             cosines_QB[query, [index - begin for index in own if 0 <= index - begin < len(block_BD)]] = -torch.inf
         ids_B = torch.arange(begin, begin + len(block_BD))

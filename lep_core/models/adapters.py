@@ -19,4 +19,6 @@ def mention_adapters(sources: Iterable[str], reporter: Reporter) -> None:
     """Say of each model folder with an adapter that only the folder's own weights are read."""
     for source in sources:
         if (Path(os.path.expanduser(source)) / ADAPTER_FOLDER / CONFIG_NAME).is_file():
-            reporter.message(f"{source}: the LoRA adapter in {ADAPTER_FOLDER}/ is left out here; propagate merges it into an instruct model")
+            reporter.message(
+                f"{source}: the LoRA adapter in {ADAPTER_FOLDER}/ is left out here; propagate merges it into an instruct model"
+            )

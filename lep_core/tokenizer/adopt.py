@@ -1,7 +1,9 @@
 """Variant `import`: a ready tokenizer in place of the model's own, with the model's control tokens (method, section 1).
 
 Normaliser, pre-tokeniser, decoder and ordinary tokens are those of the given tokenizer; special and other added tokens, the template
-and the chat template are the model's, each token under one id. A ready vocabulary can also be the one that `extension` and
+and the chat template are the model's, each token under one id. Left out are added tokens of the model that are nothing but white space
+(GPT-NeoX: runs of spaces): they would be cut out of a text before the given tokenizer sees it, and one that puts a space in front of every
+stretch would then lose text. A ready vocabulary can also be the one that `extension` and
 `optimization` append from.
 """
 
@@ -43,8 +45,7 @@ def read_given(source: str, reporter: Reporter = SILENT) -> Definition:
 
 def import_tokenizer(definition: Definition, given: Definition) -> Definition:
     """The given tokenizer with the control tokens and the template of `definition`."""
-    # Runs of spaces that the model takes out of the text first would meet the given tokenizer's own way with spaces.
-    spaces = {token["content"] for token in definition.added if token["content"].isspace() and not token.get("special")}
+    spaces = set(space_tokens(definition))
     first, last = ([token for token in part if token not in spaces] for part in added_tokens_around(definition))
     ours = {*first, *last}
     # The given tokenizer's special tokens mean nothing to the model; its other added tokens are text.
@@ -66,6 +67,11 @@ def import_tokenizer(definition: Definition, given: Definition) -> Definition:
     scores = {token: given.scores.get(token, lowest) for token in vocab} if given.is_unigram else None
     whole = Definition(data=shell, vocab=given.vocab, merges=given.merges, family=given.family, scores=given.scores)
     return whole.replaced(vocab, merges, added, scores=scores)
+
+
+def space_tokens(definition: Definition) -> list[str]:
+    """Added tokens of nothing but white space that are no special tokens."""
+    return [token["content"] for token in definition.added if token["content"].isspace() and not token.get("special")]
 
 
 def given_tokens(given: Definition, family: Family) -> Iterator[str]:

@@ -42,14 +42,6 @@ def visible_pieces(tokenizer: Any, text: str) -> list[str]:
     return [span.text for span in token_spans(tokenizer, text)]
 
 
-def colour_spans(tokenizer: Any, text: str) -> list[tuple[str, int]]:
-    """(text, token id) for coloured tokens; the texts together are `text`.
-
-    Where several tokens share one character (parts of UTF-8), they are one span under the first one's id; `token_spans` names all of them.
-    """
-    return [(span.text, span.ids[0]) for span in token_spans(tokenizer, text)]
-
-
 def token_spans(tokenizer: Any, text: str) -> list[TokenSpan]:
     """The text cut at token borders, without special tokens of the template; the texts together are `text`."""
     tokenizer = as_tokenizer(tokenizer)

@@ -127,7 +127,8 @@ def build_tokenizer(
     dead = unreachable_tokens(new, outcome.fresh)
     lost, gone = lost_texts(old, new), missing_bytes(old, new)
     if dead:
-        reporter.message(f"{len(dead):,} tokens cannot be produced by encoding, for example {visible(new, adapted.vocab[dead[0]])}")
+        kept = "; they are kept, so that the imported vocabulary is whole" if config.variant == "import" else ""
+        reporter.message(f"{len(dead):,} tokens cannot be made by merges, for example {visible(new, adapted.vocab[dead[0]])}{kept}")
     for text in lost:
         reporter.message(f"The new tokenizer does not give this text back unchanged: {text[:60]!r}")
     before, counts = sum(_tokens_of(old, sample).values()), _tokens_of(new, sample)

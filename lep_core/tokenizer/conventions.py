@@ -111,8 +111,3 @@ def admissible_byte_level(token: str) -> bool:
     # Part of a character may be missing at either end; what is there of whole characters decides.
     text = data.decode("utf-8", "ignore")
     return len(text) <= MAX_TOKEN_CHARACTERS and not any(character.isnumeric() for character in text)
-
-
-def admissible_byte_level_from_nothing(token: str) -> bool:
-    """Whether a string may become a token of a new byte-level vocabulary: whatever the model's pre-tokeniser leaves together."""
-    return len(token) <= 4 * MAX_TOKEN_CHARACTERS

@@ -62,7 +62,7 @@ def continue_merges(
             names[merge.token] = merge.text
             tokens.append(merge.text)
             if len(tokens) % 200 == 0 and _stopped(reporter, len(tokens), new_tokens):
-                return Learned(tokens=tokens, merges=merges, characters=len(characters), stopped=True)
+                return Learned(tokens=tokens, merges=merges, characters=len(characters))
         if len(tokens) >= new_tokens:
             break
     reporter.progress(len(tokens), new_tokens, "tokens")
@@ -115,7 +115,7 @@ def append_tokens(
             stopped = done % 200 == 0 and _stopped(reporter, done, new_tokens)
     tokens = [*characters, *layer.tokens]
     reporter.progress(len(tokens), new_tokens, "tokens")
-    return Learned(tokens=tokens, merges=layer.merges, characters=len(characters), stopped=stopped)
+    return Learned(tokens=tokens, merges=layer.merges, characters=len(characters))
 
 
 class _AppendedMerges:

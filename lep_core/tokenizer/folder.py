@@ -37,7 +37,7 @@ def tokenizer_config(source: Path, vocab: Mapping[str, int]) -> dict[str, Any]:
     path = source / "tokenizer_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise TokenizerError(f"{path} is not readable as JSON: {error}", "Get a sound copy of tokenizer_config.json") from error
     if not isinstance(config, dict):
         raise TokenizerError(f"{path} is not a JSON object", "Get a sound copy of tokenizer_config.json")
@@ -47,7 +47,11 @@ def tokenizer_config(source: Path, vocab: Mapping[str, int]) -> dict[str, Any]:
     config.setdefault("clean_up_tokenization_spaces", False)  # older transformers would clean up, and so lose spaces
     known = config.get("added_tokens_decoder")
     if isinstance(known, dict):
-        tokens = [token for token in known.values() if isinstance(token, dict) and token.get("content") in vocab]
+        tokens = [
+            token
+            for token in known.values()
+            if isinstance(token, dict) and isinstance(token.get("content"), str) and token["content"] in vocab
+        ]
         config["added_tokens_decoder"] = {
             str(vocab[token["content"]]): token for token in sorted(tokens, key=lambda token: vocab[token["content"]])
         }

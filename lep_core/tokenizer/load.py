@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 
 from lep_core.errors import TokenizerError
 
+_HIGHEST_ID = 10_000_000
+
 
 @contextmanager
 def rust_errors(what: str) -> Generator[None, None, None]:
@@ -63,7 +65,16 @@ def tokenizer_from_definition(definition: dict[str, Any], what: str = "the token
         tokenizer = Tokenizer.from_str(json.dumps(definition, ensure_ascii=False))
         tokenizer.no_truncation()
         tokenizer.no_padding()
+    _check_ids(definition, what)
     return tokenizer
+
+
+def _check_ids(definition: dict[str, Any], what: str) -> None:
+    """Refuse an id far beyond any vocabulary: tables have a row for each id, so a crafted one would take all memory."""
+    vocab, added = definition["model"].get("vocab"), definition.get("added_tokens") or []
+    ids = [*(vocab.values() if isinstance(vocab, dict) else ()), *(token["id"] for token in added)]
+    if max(ids, default=0) > _HIGHEST_ID:
+        raise TokenizerError(f"{what}: it has a token with the id {max(ids)}, above {_HIGHEST_ID}", "Get a sound copy of tokenizer.json")
 
 
 def as_tokenizer(source: Any) -> Tokenizer:

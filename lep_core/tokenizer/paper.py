@@ -17,12 +17,14 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from lep_core.errors import ConfigError, CorpusError
+from lep_core.errors import ConfigError
 from lep_core.tokenizer.adopt import import_tokenizer
 from lep_core.tokenizer.bytes import SPACE_MARK, to_byte_level
 from lep_core.tokenizer.definition import Definition, Merge
+from lep_core.tokenizer.pieces import training_error
 from lep_core.tokenizer.spm_model import as_tokenizer_json, read_sentencepiece_model
 
 
@@ -49,7 +51,8 @@ def train_as_published(words: Mapping[str, int], *, kind: Literal["bpe", "unigra
     """A SentencePiece vocabulary with the settings of the paper.
 
     Raises:
-        CorpusError: the corpus is too small for it.
+        ConfigError: the size has no room for the characters of the corpus.
+        CorpusError: the corpus holds nothing to learn from.
     """
     import sentencepiece
 
@@ -64,16 +67,10 @@ def train_as_published(words: Mapping[str, int], *, kind: Literal["bpe", "unigra
                 byte_fallback=True, train_extremely_large_corpus=True, hard_vocab_limit=False, num_threads=min(16, os.cpu_count() or 1), minloglevel=2,
             )  # fmt: skip
         except RuntimeError as error:
-            raise CorpusError(
-                f"SentencePiece cannot learn {vocab_size} tokens from this corpus: {str(error).splitlines()[0][:200]}",
-                "Give more text, or a smaller vocabulary",
-            ) from error
-        written = os.path.join(folder, "trained.model")
-        with open(written, "wb") as file:
-            file.write(model.getvalue())
-        from pathlib import Path
-
-        return Definition.parse(as_tokenizer_json(read_sentencepiece_model(Path(written))))
+            raise training_error(error) from error
+        written = Path(folder, "trained.model")
+        written.write_bytes(model.getvalue())
+        return Definition.parse(as_tokenizer_json(read_sentencepiece_model(written)))
 
 
 def replace_as_published(definition: Definition, trained: Definition) -> Definition:

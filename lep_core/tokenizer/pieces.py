@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lep_core.errors import CorpusError
+from lep_core.errors import ConfigError, CorpusError, LepError
 
 _LETTERS = [chr(code) for code in (*range(0x100, 0x800), *range(0x4E00, 0x9FA6)) if chr(code).isalpha()]
 _PLANE_2 = 0x20000  # ideographs, for what is left
@@ -67,10 +68,7 @@ def learn_pieces(words: Mapping[str, int], alphabet: Sequence[str], *, pieces: i
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise CorpusError(
-                f"no vocabulary can be learned from this corpus: {str(error).splitlines()[0][:200]}",
-                "Give more text, or a smaller vocabulary",
-            ) from error
+            raise training_error(error) from error
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     found = [processor.id_to_piece(index) for index in range(1, processor.get_piece_size())]  # 0 is <unk>
     return ["".join(own[private] for private in piece) for piece in found if len(piece) > 1 and own.keys() >= set(piece)]
@@ -115,12 +113,22 @@ def learn_unigram_pieces(words: Mapping[str, int], *, pieces: int, longest: int,
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise CorpusError(
-                f"no vocabulary can be learned from this corpus: {str(error).splitlines()[0][:200]}",
-                "Give more text, or a smaller vocabulary",
-            ) from error
+            raise training_error(error) from error
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return {processor.id_to_piece(index): processor.get_score(index) for index in range(1, processor.get_piece_size())}
+
+
+def training_error(error: RuntimeError) -> LepError:
+    """What the library's trainer complains of, as a sentence."""
+    reason = str(error).splitlines()[0]
+    small = re.search(r"required_chars\. (\d+) vs (\d+)", reason)
+    if small:
+        return ConfigError(
+            "vocab_size",
+            f"a vocabulary of {small[1]} tokens is too small: the characters and bytes of this corpus alone take {small[2]}",
+            f"Ask for more than {small[2]} tokens",
+        )
+    return CorpusError(f"no vocabulary can be learned from this corpus: {reason[:200]}", "Give more text, or a smaller vocabulary")
 
 
 def cut_outside(text: str, alphabet: frozenset[str]) -> Iterable[str]:

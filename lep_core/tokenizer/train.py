@@ -38,7 +38,6 @@ class Learned:
     tokens: list[str]
     merges: list[Merge]
     characters: int = 0
-    stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from lep_core.config import DEFAULT_NEW_TOKENS, DEFAULT_VOCAB_SIZE, BuildTokeniz
 from lep_core.errors import ConfigError, CorpusError, TokenizerError
 from lep_core.progress import Reporter
 from lep_core.tokenizer import paper
-from lep_core.tokenizer.adopt import check_importable, given_tokens, import_tokenizer
+from lep_core.tokenizer.adopt import check_importable, given_tokens, import_tokenizer, space_tokens
 from lep_core.tokenizer.conventions import admissible_byte_level, admissible_sentencepiece
 from lep_core.tokenizer.definition import Definition
 from lep_core.tokenizer.extend import append_tokens, continue_merges, extend_vocabulary
@@ -104,6 +104,10 @@ def adapt_vocabulary(task: Task) -> Outcome:
         assert task.given is not None
         check_importable(task.given)
         imported = import_tokenizer(definition, task.given)
+        if spaces := space_tokens(definition):
+            task.reporter.message(
+                f"Added tokens of the model that are only white space are left out ({len(spaces):,}): the imported tokenizer has its own way with spaces"
+            )
         return Outcome(definition=imported, fresh=_ordinary(imported))
     if config.variant == "leaf-pruning":
         shrunk = prune_leaves(task.tokenizer, definition, words, vocab_size=task.wanted, reporter=task.reporter)

@@ -85,6 +85,14 @@ class PreflightReport:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_summary(self) -> dict[str, Any]:
+        """The same with each problem as one whole line: a table would cut its sentences."""
+        lines = {
+            f"{problem.severity} {number} ({problem.field.replace('_', '-')})": f"{problem.message}. {problem.hint}"
+            for number, problem in enumerate(self.problems, start=1)
+        }
+        return {**self.to_json(), "problems": lines}
+
 
 def preflight(
     config: TrainConfig,

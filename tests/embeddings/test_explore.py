@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from lep_core.config import ExploreEmbeddingsConfig
 from lep_core.embeddings import rows
-from lep_core.embeddings.explore import explore_embeddings
+from lep_core.embeddings.explore import EmbeddingMap, ExploreEmbeddingsReport, Neighbour, WordNeighbours, explore_embeddings
 from lep_core.embeddings.rows import read_rows, row_blocks
-from lep_core.errors import ConfigError
+from lep_core.errors import ConfigError, ModelError
 from lep_core.models import inspect_model
 from tests.embeddings.test_initialize import INPUT, OTHER, OUTPUT, Tiny, run
 from tests.factories import load_weights, tiny_tokenizer
@@ -81,9 +82,30 @@ def test_models_of_different_width_and_empty_questions_are_refused(tiny: Tiny) -
     assert len(explore(small, large, tokens=0, words=("дом",)).neighbours) == 4
     with pytest.raises(ConfigError, match="no words"):
         explore(small, tokens=0)
+    with pytest.raises(ConfigError, match="empty word"):
+        explore(small, words=("дом", " "))
 
 
 def test_a_tied_model_has_one_side_and_the_summary_no_points(tiny: Tiny) -> None:
     report = explore(tiny(tied=True), words=("дом",), tokens=30)
     assert [row.side for row in report.neighbours] == ["input"]
     assert report.to_summary()["map_tokens"] == len(report.map.tokens) <= 30
+
+
+def test_neighbours_are_listed_without_quotes_and_control_characters_do_not_reach_the_screen() -> None:
+    near = tuple(Neighbour(token=token, similarity=0.5) for token in (" дом", "\x18", " ", "\\xd0"))
+    row = WordNeighbours(model="m", word="дом", token="дом", pieces=1, side="input", neighbours=near)
+    summary = ExploreEmbeddingsReport(neighbours=(row,), map=EmbeddingMap()).to_summary()
+    assert summary["neighbours"][0]["neighbours"] == r"дом 0.50  '\x18' 0.50  ' ' 0.50  \xd0 0.50"
+
+
+def test_damaged_rows_are_named_and_nobodys_neighbours(tiny: Tiny) -> None:
+    folder = tiny()
+    weights = load_weights(folder)
+    weights[INPUT][300] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"row 300 of .* holds NaN"):
+        explore(folder, tokens=2000)
+    found = explore(folder, words=("и",), tokens=0, limit=5).neighbours[0].neighbours
+    assert len(found) == 5
+    assert all(-1 <= near.similarity <= 1.00001 for near in found)

@@ -136,3 +136,30 @@ def test_what_was_to_be_discarded_when_the_app_died_is_deleted_at_the_next_start
     write_json(run.path / "status.json", {"state": "stopped"})
     queue.start()
     assert not run.output.exists()
+
+
+def test_a_training_that_its_check_forbids_is_refused_with_the_reason_unless_it_is_resumed(queue, workspace, new_run):
+    (project,) = workspace.projects()
+    check = project.create_run("preflight", {"model": "ok", "input": ["x"]})
+    problem = {"field": "block_size", "message": "9 GiB are needed, 8 are free", "hint": "Lower it"}
+    write_json(check.path / "status.json", {"state": "succeeded"})
+    write_json(check.path / "report.json", {"fits": False, "problems": [problem]})
+    run = new_run(after=[check.id])
+    queue.start()
+    until(lambda: run.status().ended)
+    assert run.status().state == "failed"
+    assert "9 GiB are needed" in run.status().error.message
+    assert "resume" in run.status().error.hint
+    queue.resume(run)
+    until(lambda: ended(run))
+    assert run.status().state == "succeeded"
+
+
+def test_warnings_of_a_check_let_the_training_start(queue, workspace, new_run):
+    check = workspace.projects()[0].create_run("preflight", {"model": "ok", "input": ["x"]})
+    write_json(check.path / "status.json", {"state": "succeeded"})
+    write_json(check.path / "report.json", {"fits": True, "problems": [{"field": "steps", "message": "many", "hint": "fewer"}]})
+    run = new_run(after=[check.id])
+    queue.start()
+    until(lambda: ended(run))
+    assert run.status().state == "succeeded"

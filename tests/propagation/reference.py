@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 import torch
+from scipy.sparse import csr_matrix
 
 from lep_core.tokenizer.mapping import VocabularyMapping
 
 
+def sparse_transition(mapping: VocabularyMapping) -> csr_matrix:
+    """T, with an empty row for a token without a spelling; pieces that occur twice in a token count twice."""
+    pieces = [mapping.pieces_of(token) for token in range(mapping.new_size)]
+    spelled = [(token, piece, len(found)) for token, found in enumerate(pieces) for piece in found]
+    rows, columns, lengths = (np.array(column) for column in zip(*spelled, strict=True))
+    return csr_matrix((1.0 / lengths, (rows, columns)), shape=(mapping.new_size, mapping.old_size))
+
+
 def dense_transition(mapping: VocabularyMapping) -> np.ndarray:
-    """T, with a row of zeros for a token without a spelling."""
-    transition = np.zeros((mapping.new_size, mapping.old_size))
-    for token in range(mapping.new_size):
-        pieces = mapping.pieces_of(token)
-        for piece in pieces:
-            transition[token, piece] += 1 / len(pieces)
-    return transition
+    return sparse_transition(mapping).toarray()
 
 
 def fitted_pairs(
@@ -26,8 +29,8 @@ def fitted_pairs(
     base, instruct = (matrix.double().numpy()[: mapping.old_size] for matrix in (base, instruct))
     if method == "overlap":
         return base[mapping.shared_old_ids], instruct[mapping.shared_old_ids]
-    transition = dense_transition(mapping)
-    spelled = transition.any(axis=1)
+    transition = sparse_transition(mapping)
+    spelled = transition.getnnz(axis=1) > 0
     if without_special:
         spelled[mapping.special_new_ids] = False
     return transition[spelled] @ base, transition[spelled] @ instruct
@@ -69,7 +72,7 @@ def expected_rows(
     w = expected_map(method, *fitted_pairs(mapping, base, instruct, method), alpha=alpha, rank=rank)
     rows = adapted.double().numpy()[: mapping.new_size] @ w
     if method in ("residual-carry", "chat-vector"):
-        transition = dense_transition(mapping)
+        transition = sparse_transition(mapping)
         base, instruct = (matrix.double().numpy()[: mapping.old_size] for matrix in (base, instruct))
         rows += transition @ instruct - transition @ base @ w
     return rows

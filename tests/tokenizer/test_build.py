@@ -267,6 +267,22 @@ def test_a_real_tokenizer_is_continued(name, shared_data, tmp_path):
     assert sum(first.ids != second.ids for first, second in pairs) <= len(paragraphs) // 100
 
 
+@pytest.mark.parametrize("variant", ["continued-bpe", "extension"])
+@pytest.mark.parametrize("name", ["mistral-7b-v0.1", "gpt-neox-20b"])
+def test_english_that_changes_under_a_real_tokenizer_becomes_shorter(name, variant, shared_data, tmp_path):
+    russian = (shared_data / "corpora/ru/Pushkin_CapitanskaaDochka.txt").read_text(encoding="utf-8")[:60_000]
+    english = (shared_data / "corpora/en/ENG18530_Dickens.txt").read_text(encoding="utf-8")
+    base = shared_data / "tokenizers" / name
+    # More English than Russian, so that English words become tokens as well.
+    old, new, report, _ = build(base, tmp_path, variant=variant, texts=[russian, english[:150_000]], new_tokens=400)
+    assert report.unreachable_tokens == 0
+    documents = [document for document in english[150_000:250_000].split("\n\n") if document.strip()]
+    before, after = ([encoding.ids for encoding in t.encode_batch_fast(documents, add_special_tokens=False)] for t in (old, new))
+    changed = [(len(first), len(second)) for first, second in zip(before, after, strict=True) if first != second]
+    assert len(changed) > 10
+    assert all(longer > shorter for longer, shorter in changed)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_definition_ends_in_one_sentence(seed, make_folder, tmp_path):
     """Every place in tokenizer.json, vocabulary and merges apart, is replaced by something foreign; no other error may come out."""

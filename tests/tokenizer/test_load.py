@@ -27,6 +27,17 @@ def test_a_merge_of_unknown_tokens_is_a_tokenizer_error():
         tokenizer_from_definition(definition)
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_id_that_would_take_all_memory_is_refused(inside):
+    definition = json.loads(trained("byte-level"))
+    if inside:
+        definition["model"]["vocab"]["zq"] = 4_000_000_000
+    else:
+        definition["added_tokens"].append({**definition["added_tokens"][0], "content": "<far>", "id": 999_999_999})
+    with pytest.raises(TokenizerError, match=r"the id (4000000000|999999999), above 10000000"):
+        tokenizer_from_definition(definition)
+
+
 def test_a_panic_becomes_a_tokenizer_error():
     class PanicException(BaseException):
         pass

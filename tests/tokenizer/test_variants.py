@@ -203,6 +203,24 @@ def test_the_published_recipe_runs_and_is_worse_or_lossy(variant, make_folder, t
         assert report.unreachable_tokens > 0
 
 
+@pytest.mark.parametrize("variant", ["bpe", "unigram"])
+def test_a_published_size_below_the_characters_of_the_corpus_names_both_numbers(variant, make_folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"of 270 tokens is too small: .* alone take 3\d\d"):
+        build(make_folder("ignore-merges"), tmp_path, variant, paper=True, vocab_size=270)
+
+
+def test_importing_leaves_out_runs_of_spaces_and_says_so(make_folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "tokenizer.json").write_text(trained("prepend"))
+    listener = Listener()
+    old, new, _ = build(make_folder("ignore-merges"), tmp_path, "import", source=str(other), reporter=listener)
+    assert "    " in old.get_vocab()
+    assert "    " not in new.get_vocab()
+    assert any("only white space are left out (1)" in message for message in listener.messages)
+    assert is_lossless(new, "a    b  c")
+
+
 def test_a_language_that_the_pre_tokenizer_cuts_is_named(make_folder, tmp_path):
     listener = Listener()
     build(make_folder("byte-level"), tmp_path, "continued-bpe", texts=["हिन्दी भाषा में लिखा हुआ पाठ " * 5], reporter=listener, new_tokens=5)

@@ -13,7 +13,7 @@ from lep_core.models import frozen_sha256
 from lep_core.training import state as state_module
 from lep_core.training.checkpoint import TENSORS, checkpoint_folders
 from lep_core.training.loop import train
-from tests.factories import SENTENCES, edit_json, load_weights, save_weights
+from tests.factories import SENTENCES, edit_json, load_weights, save_weights, tiny_tokenizer
 
 DOCUMENTS = ["\n".join(SENTENCES[start % 12 :] + SENTENCES[: start % 5]) for start in range(24)]
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -319,3 +319,29 @@ def test_without_bos_and_eos_the_first_token_of_a_document_and_its_bytes_are_lef
     heldout = prepare_heldout(SENTENCES[6:8], encoder, block_size=256, budget_bytes=10_000)
     firsts = [encoder.encode([text])[0][0] for text in SENTENCES[6:8]]
     assert heldout.text_bytes == sum(len(text.encode()) for text in SENTENCES[6:8]) - encoder.token_bytes_V[firsts].sum()
+
+
+def test_a_rate_that_no_recipe_uses_is_said_before_the_work(tiny, run):
+    model = tiny()
+    _, _, high = run(model, "high", learning_rate=0.5, steps=1)
+    _, _, usual = run(model, "usual", learning_rate=1e-2, steps=1)
+    assert "learning rate 0.5 is far above" in high.messages[0]
+    assert not any("far above" in text for text in usual.messages)
+
+
+def test_a_mistake_in_the_settings_does_not_cost_earlier_checkpoints(tiny, run, tmp_path):
+    model = tiny()
+    run(model)
+    before = checkpoint_folders(tmp_path / "out.checkpoints")
+    with pytest.raises(ConfigError, match="CUDA"):
+        run(model, "again", checkpoints=tmp_path / "out.checkpoints", overwrite=True, quantize="8bit")
+    assert checkpoint_folders(tmp_path / "out.checkpoints") == before
+
+
+def test_other_new_rows_than_at_the_checkpoint_are_refused(tiny, run, tmp_path):
+    model = tiny()
+    old = tiny_tokenizer(tmp_path / "old", vocab_size=330)
+    older = tiny_tokenizer(tmp_path / "older", vocab_size=300)
+    run(model, new_rows_only=True, initial=str(old))
+    with pytest.raises(TrainingError, match="vocabulary of --initial changed"):
+        run(model, "again", checkpoints=tmp_path / "out.checkpoints", resume=True, new_rows_only=True, initial=str(older))

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lep_core.config import TrainConfig
+from lep_core import pipeline
+from lep_core.config import GenerateConfig, TrainConfig
 from lep_core.errors import ConfigError, TrainingError
 from lep_core.models import frozen_sha256, inspect_model
+from lep_core.models.adapters import ADAPTER_FOLDER
 from lep_core.training.checkpoint import TENSORS, checkpoint_folders
 from tests.factories import load_weights
 from tests.training import test_loop
@@ -94,3 +96,12 @@ def test_lora_and_a_shared_out_body_exclude_each_other():
 
 def adapter_tensors(folder):
     return load_file(folder / ADAPTER_FOLDER / "adapter_model.safetensors")
+
+
+def test_whoever_reads_the_folder_without_its_adapter_says_so(tiny, run, tmp_path):
+    run(tiny(), **SETTINGS)
+    folder, recorder = str(tmp_path / "out"), Recorder()
+    pipeline.generate(GenerateConfig(model=(folder,), prompt="дом", max_new_tokens=1, device="cpu"), recorder)
+    assert [text for text in recorder.messages if "adapter" in text] == [
+        f"{folder}: the LoRA adapter in adapter/ is left out here; propagate merges it into an instruct model"
+    ]

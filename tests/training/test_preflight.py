@@ -14,6 +14,7 @@ import torch
 
 from lep_core import pipeline
 from lep_core.config import TrainConfig
+from lep_core.console import summary
 from lep_core.training import estimate, preflight
 from lep_core.training.estimate import Shape, Speed
 from tests.conftest import REPOSITORY
@@ -155,3 +156,12 @@ def test_measured_speed_is_positive() -> None:
     assert speed.flops > 1e8
     assert speed.bytes > 1e7
     assert 0 < estimate.free_memory(torch.device("cpu")) < 2**50
+
+
+def test_the_short_form_shows_each_problem_whole(check, tiny) -> None:
+    report = check(tiny(), block_size=1000, learning_rate=0.5)
+    shown = summary(report.to_summary())
+    assert len(report.problems) >= 2
+    for problem in report.problems:
+        assert f"{problem.severity} " in shown
+        assert f": {problem.message}. {problem.hint}" in shown

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from lep_core.config import PropagateConfig
@@ -28,7 +29,6 @@ from lep_core.models import (
     check_same_shape,
     check_siblings,
     inspect_model,
-    load_tokenizer,
     write_model,
 )
 from lep_core.models.proof import prove_written
@@ -41,10 +41,8 @@ from lep_core.propagation.report import FitReport
 from lep_core.propagation.result_tokenizer import ResultTokenizer, merge_tokenizers
 from lep_core.propagation.side import FitSettings, Side
 from lep_core.tokenizer.bytes import token_bytes
+from lep_core.tokenizer.load import as_tokenizer
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 class Method(Protocol):
@@ -128,8 +126,8 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     watch = Stopwatch()
     reporter.stage("checking the models")
     models = _inspect(config, output)
-    adapted_tokenizer = load_tokenizer(models.adapted.path)
-    mapping = build_mapping(load_tokenizer(models.base.path), adapted_tokenizer)
+    adapted_tokenizer = as_tokenizer(models.adapted.path)
+    mapping = build_mapping(as_tokenizer(models.base.path), adapted_tokenizer)
     if mapping.new_size > models.adapted.vocab_size:
         raise TokenizerError(
             f"the adapted tokenizer has {mapping.new_size} tokens, its model {models.adapted.vocab_size} rows", "Give matching files"
@@ -291,13 +289,13 @@ def _inspect(config: PropagateConfig, output: Path) -> _Models:
     return models
 
 
-def _token_texts(tokenizer: PreTrainedTokenizerFast) -> Callable[[int], str]:
+def _token_texts(tokenizer: Tokenizer) -> Callable[[int], str]:
     """Text of a token by id; bytes that are only a part of a character are written as escapes."""
     table = token_bytes(tokenizer)
 
     def text(token_id: int) -> str:
         data = table[token_id]
-        return str(tokenizer.convert_ids_to_tokens(token_id)) if data is None else data.decode("utf-8", "backslashreplace")
+        return str(tokenizer.id_to_token(token_id)) if data is None else data.decode("utf-8", "backslashreplace")
 
     return text
 

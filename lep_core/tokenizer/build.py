@@ -24,7 +24,7 @@ from lep_core.tokenizer.bytes import token_bytes
 from lep_core.tokenizer.checks import lost_texts, missing_bytes, unreachable_tokens
 from lep_core.tokenizer.curve import growing_curve, shrinking_curve
 from lep_core.tokenizer.definition import Definition
-from lep_core.tokenizer.folder import write_tokenizer_folder
+from lep_core.tokenizer.folder import read_tokenizer_config, write_tokenizer_folder
 from lep_core.tokenizer.load import rust_errors
 from lep_core.tokenizer.paper import PlainWordCounter
 from lep_core.tokenizer.variants import Outcome, Task, adapt_vocabulary, wanted_tokens
@@ -95,6 +95,7 @@ def build_tokenizer(
     reporter.stage("reading the tokenizer")
     source = source_folder(config.base)
     definition = Definition.read(source)
+    read_tokenizer_config(source)  # a damaged one is told before hours of learning
     old = definition.tokenizer()
     given = read_given(config.source, reporter) if config.source else None
     wanted = wanted_tokens(config, definition)

@@ -39,8 +39,17 @@ class Definition:
     def read(cls, folder: str | Path) -> Definition:
         """Read and check the `tokenizer.json` of a folder; the library looks first at what is relied on here."""
         data = read_definition(folder)
-        tokenizer_from_definition(data, f"{folder} holds a tokenizer that cannot be used")
-        return cls.parse(data, str(folder))
+        tokenizer = tokenizer_from_definition(data, f"{folder} holds a tokenizer that cannot be used")
+        definition = cls.parse(data, str(folder))
+        # The library numbers added tokens outside the model by itself, whatever the file says.
+        moved = next((token for token in definition.added if tokenizer.token_to_id(token["content"]) != token["id"]), None)
+        if moved:
+            raise TokenizerError(
+                f"the added token {moved['content']!r} of {folder} has the id {moved['id']} in tokenizer.json, "
+                f"but is read as {tokenizer.token_to_id(moved['content'])}",
+                "Get a sound copy of tokenizer.json, or save it anew with save_pretrained",
+            )
+        return definition
 
     @classmethod
     def parse(cls, data: dict[str, Any], where: str = "tokenizer.json") -> Definition:
@@ -220,6 +229,8 @@ def _whole_vocabulary(data: Mapping[str, Any], vocab: Any) -> dict[str, int]:
     added = data.get("added_tokens") or []
     if not isinstance(vocab, dict) or not all(type(index) is int and index >= 0 for index in vocab.values()):
         raise ValueError("its vocabulary is not a table of tokens and ids")
+    if not vocab:
+        raise ValueError("its vocabulary is empty")
     if not all(isinstance(token, dict) and isinstance(token.get("content"), str) and type(token.get("id")) is int for token in added):
         raise ValueError("its added tokens lack content or id")
     whole = dict(vocab)

@@ -34,13 +34,7 @@ def tokenizer_config(source: Path, vocab: Mapping[str, int]) -> dict[str, Any]:
 
     A model-specific class would rebuild the tokenizer from its vocabulary by its own rules (Qwen2, Llama).
     """
-    path = source / "tokenizer_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise TokenizerError(f"{path} is not readable as JSON: {error}", "Get a sound copy of tokenizer_config.json") from error
-    if not isinstance(config, dict):
-        raise TokenizerError(f"{path} is not a JSON object", "Get a sound copy of tokenizer_config.json")
+    config = read_tokenizer_config(source)
     for name in ("auto_map", "tokenizer_file", "vocab_file", "name_or_path", "backend"):
         config.pop(name, None)
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -55,4 +49,20 @@ def tokenizer_config(source: Path, vocab: Mapping[str, int]) -> dict[str, Any]:
         config["added_tokens_decoder"] = {
             str(vocab[token["content"]]): token for token in sorted(tokens, key=lambda token: vocab[token["content"]])
         }
+    return config
+
+
+def read_tokenizer_config(source: Path) -> dict[str, Any]:
+    """The content of a folder's `tokenizer_config.json`, empty when there is none.
+
+    Raises:
+        TokenizerError: it is no JSON object.
+    """
+    path = source / "tokenizer_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise TokenizerError(f"{path} is not readable as JSON: {error}", "Get a sound copy of tokenizer_config.json") from error
+    if not isinstance(config, dict):
+        raise TokenizerError(f"{path} is not a JSON object", "Get a sound copy of tokenizer_config.json")
     return config

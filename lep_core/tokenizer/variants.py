@@ -63,7 +63,7 @@ def wanted_tokens(config: BuildTokenizerConfig, definition: Definition) -> int:
     if config.variant == "import":
         return 0
     if config.variant == "leaf-pruning":
-        control = len(definition.vocab) - len(definition.vocab.keys() - definition.control)
+        control = len(definition.control & definition.vocab.keys())
         size = config.vocab_size or default_kept(definition) + control
         check_kept(definition, size - control, "vocab_size", size)
         return size

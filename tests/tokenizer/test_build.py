@@ -267,6 +267,15 @@ def test_a_real_tokenizer_is_continued(name, shared_data, tmp_path):
     assert sum(first.ids != second.ids for first, second in pairs) <= len(paragraphs) // 100
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", '{"x":' + "[" * 100_000])
+def test_a_damaged_tokenizer_config_is_told_before_the_corpus_is_read(text, make_folder, tmp_path):
+    folder, listener = make_folder("byte-level"), Listener()
+    (folder / "tokenizer_config.json").write_text(text)
+    with pytest.raises(TokenizerError, match=r"tokenizer_config\.json is not"):
+        build(folder, tmp_path, reporter=listener)
+    assert listener.stages == ["reading the tokenizer"]
+
+
 @pytest.mark.parametrize("variant", ["continued-bpe", "extension"])
 @pytest.mark.parametrize("name", ["mistral-7b-v0.1", "gpt-neox-20b"])
 def test_english_that_changes_under_a_real_tokenizer_becomes_shorter(name, variant, shared_data, tmp_path):
@@ -276,7 +285,7 @@ def test_english_that_changes_under_a_real_tokenizer_becomes_shorter(name, varia
     # More English than Russian, so that English words become tokens as well.
     old, new, report, _ = build(base, tmp_path, variant=variant, texts=[russian, english[:150_000]], new_tokens=400)
     assert report.unreachable_tokens == 0
-    documents = [document for document in english[150_000:250_000].split("\n\n") if document.strip()]
+    documents = [document for document in english[150_000:250_000].splitlines() if document.strip()]
     before, after = ([encoding.ids for encoding in t.encode_batch_fast(documents, add_special_tokens=False)] for t in (old, new))
     changed = [(len(first), len(second)) for first, second in zip(before, after, strict=True) if first != second]
     assert len(changed) > 10

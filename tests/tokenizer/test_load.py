@@ -58,6 +58,7 @@ def test_other_errors_and_interrupts_pass_through():
     [
         (lambda data: data["model"].update(type="Unigram"), "only BPE"),
         (lambda data: data["model"].update(vocab=[1]), "not a table"),
+        (lambda data: data["model"].update(vocab={}, merges=[]), "vocabulary is empty"),
         (lambda data: data["model"]["vocab"].update(twice=5), "share"),
         (lambda data: data["model"]["merges"].append("a b c"), "not a pair"),
         (lambda data: data["added_tokens"].append({"content": "x"}), "lack content or id"),
@@ -70,6 +71,14 @@ def test_definitions_that_cannot_be_adapted_are_refused(change, message):
     change(data)
     with pytest.raises(TokenizerError, match=message):
         Definition.parse(data)
+
+
+def test_an_added_token_that_the_library_reads_under_another_id_is_refused(tmp_path):
+    data = json.loads(trained("ignore-merges"))
+    data["added_tokens"].append({**data["added_tokens"][0], "content": "<far>", "id": 600})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(TokenizerError, match="'<far>' .* has the id 600 in tokenizer.json, but is read as 384"):
+        Definition.read(tmp_path)
 
 
 def test_both_forms_of_merges_give_the_same_tokenizer():

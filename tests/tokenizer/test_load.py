@@ -77,7 +77,7 @@ def test_an_added_token_that_the_library_reads_under_another_id_is_refused(tmp_p
     data = json.loads(trained("ignore-merges"))
     data["added_tokens"].append({**data["added_tokens"][0], "content": "<far>", "id": 600})
     (tmp_path / "tokenizer.json").write_text(json.dumps(data))
-    with pytest.raises(TokenizerError, match="'<far>' .* has the id 600 in tokenizer.json, but is read as 384"):
+    with pytest.raises(TokenizerError, match=r"'<far>' .* has the id 600 in tokenizer\.json, but is read as 384"):
         Definition.read(tmp_path)
 
 

@@ -11,9 +11,9 @@ import io
 import os
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lep_core.errors import ConfigError, CorpusError, LepError
 
@@ -35,41 +35,24 @@ def learn_pieces(words: Mapping[str, int], alphabet: Sequence[str], *, pieces: i
     Raises:
         CorpusError: the library finds nothing to learn from.
     """
-    import sentencepiece
-
     foreign = {character: _private(index) for index, character in enumerate(alphabet)}
     own = {private: character for character, private in foreign.items()}
     table = str.maketrans(foreign)
-    model = io.BytesIO()
-    with tempfile.TemporaryDirectory(prefix="lep-pieces-") as folder:
-        used = _write_words(Path(folder, "words.tsv"), words, table)
-        if not used:
-            return []
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                input=str(Path(folder, "words.tsv")),
-                input_format="tsv",
-                model_writer=model,
-                model_type="bpe",
-                vocab_size=pieces + len(used) + 1,
-                hard_vocab_limit=False,
-                character_coverage=1.0,
-                normalization_rule_name="identity",
-                add_dummy_prefix=False,
-                remove_extra_whitespaces=False,
-                split_by_unicode_script=False,
-                split_by_number=False,
-                max_sentencepiece_length=min(longest, 512),
-                max_sentence_length=8 * _LONGEST_WORD,
-                train_extremely_large_corpus=True,
-                num_threads=min(16, os.cpu_count() or 1),
-                bos_id=-1,
-                eos_id=-1,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise training_error(error) from error
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    rows = {word.translate(table): count for word, count in words.items() if word and len(word) <= _LONGEST_WORD}
+    used = set().union(*rows)
+    if not used:
+        return []
+    processor = _trained(
+        rows,
+        model_type="bpe",
+        vocab_size=pieces + len(used) + 1,
+        character_coverage=1.0,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_by_unicode_script=False,
+        split_by_number=False,
+        max_sentencepiece_length=min(longest, 512),
+    )
     found = [processor.id_to_piece(index) for index in range(1, processor.get_piece_size())]  # 0 is <unk>
     return ["".join(own[private] for private in piece) for piece in found if len(piece) > 1 and own.keys() >= set(piece)]
 
@@ -82,40 +65,45 @@ def learn_unigram_pieces(words: Mapping[str, int], *, pieces: int, longest: int,
     Raises:
         CorpusError: the library finds nothing to learn from.
     """
+    rows = {word: count for word, count in words.items() if word.split() == [word] and "\0" not in word and len(word) <= _LONGEST_WORD}
+    processor = _trained(
+        rows,
+        model_type="unigram",
+        vocab_size=pieces + len(set().union(*rows)) + 2,
+        character_coverage=coverage,
+        split_digits=True,
+        max_sentencepiece_length=longest,
+    )
+    return {processor.id_to_piece(index): processor.get_score(index) for index in range(1, processor.get_piece_size())}
+
+
+def _trained(rows: Mapping[str, int], **options: Any) -> Any:
+    """The library's processor of a vocabulary trained on counted words."""
     import sentencepiece
 
     model = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="lep-pieces-") as folder:
         path = Path(folder, "words.tsv")
-        characters: set[str] = set()
         with path.open("w", encoding="utf-8") as file:
-            for word, count in words.items():
-                if word.split() == [word] and "\0" not in word and len(word) <= _LONGEST_WORD:
-                    characters.update(word)
-                    file.write(f"{word}\t{count}\n")
+            file.writelines(f"{word}\t{count}\n" for word, count in rows.items())
         try:
             sentencepiece.SentencePieceTrainer.train(
                 input=str(path),
                 input_format="tsv",
                 model_writer=model,
-                model_type="unigram",
-                vocab_size=pieces + len(characters) + 2,
                 hard_vocab_limit=False,
-                character_coverage=coverage,
                 normalization_rule_name="identity",
-                split_digits=True,
-                max_sentencepiece_length=longest,
                 max_sentence_length=8 * _LONGEST_WORD,
                 train_extremely_large_corpus=True,
                 num_threads=min(16, os.cpu_count() or 1),
                 bos_id=-1,
                 eos_id=-1,
                 minloglevel=2,
+                **options,
             )
         except RuntimeError as error:
             raise training_error(error) from error
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return {processor.id_to_piece(index): processor.get_score(index) for index in range(1, processor.get_piece_size())}
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
 def training_error(error: RuntimeError) -> LepError:
@@ -142,18 +130,6 @@ def cut_outside(text: str, alphabet: frozenset[str]) -> Iterable[str]:
             start = None
     if start is not None:
         yield text[start:]
-
-
-def _write_words(path: Path, words: Mapping[str, int], table: Mapping[int, str]) -> Counter[str]:
-    """One word a line with its count; the characters that occur, with theirs."""
-    used: Counter[str] = Counter()
-    with path.open("w", encoding="utf-8") as file:
-        for word, count in words.items():
-            if word and len(word) <= _LONGEST_WORD:
-                for character in word:
-                    used[character] += count
-                file.write(f"{word.translate(table)}\t{count}\n")
-    return used
 
 
 def _private(index: int) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lep_core.errors import CorpusError
+from lep_core.evaluation.language import prompt_language
 from lep_core.evaluation.measurement import Measurement
 from lep_core.inference.generator import BatchAnswer, Generator
 
@@ -32,13 +33,11 @@ LCS_COVERAGE = 0.99
 # A copy may need a few more tokens than the tokenizer's own spelling of the text.
 EXTRA_SHARE, EXTRA_TOKENS = 1.25, 16
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[»\"”)]*\s+")
-_CYRILLIC = re.compile(r"[\u0400-\u052f]")
 
 
 def instruction_for(text: str) -> str:
     """The copy instruction with the text, in Russian when most letters are Cyrillic, else in English."""
-    letters = sum(character.isalpha() for character in text)
-    return INSTRUCTIONS["ru" if 2 * len(_CYRILLIC.findall(text)) > letters else "en"].format(text=text)
+    return INSTRUCTIONS[prompt_language(text)].format(text=text)
 
 
 def sentences_of(texts: Iterable[str], *, limit: int, fits: Callable[[str], bool]) -> list[str]:

@@ -37,6 +37,7 @@ ANSWERS_FILE = "answers.jsonl"
 SMALL_MODEL_BATCH = 64
 # A long book counts as many documents, or `limit` would not limit anything.
 DOCUMENT_CHARACTERS = 16_384
+_KEYS = {instruct.TASK: "prompt and answer", minimal_pairs.TASK: "good and bad", multiple_choice.TASK: "question, choices and answer"}
 _UNITS = {bits_per_byte.TASK: "windows", minimal_pairs.TASK: "sentences", multiple_choice.TASK: "options"}
 
 
@@ -226,7 +227,7 @@ def _chosen(items: Sequence[AnyItem], kind: type[ItemType], task: str, config: E
     if not own:
         raise CorpusError(
             f"the task {task} has no item in {', '.join(config.items) or 'what was given'}",
-            "See `lep_core/evaluation/items.py` for the layouts, or leave the task out",
+            f"Give records with {_KEYS[task]}, or leave the task out",
         )
     return limited(own, config.limit)
 

@@ -11,12 +11,12 @@ stand before the question: as turns of the chat, or as text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lep_core.evaluation.items import LETTERS, Choice, labels_of
+from lep_core.evaluation.language import prompt_language
 from lep_core.evaluation.log_likelihood import Request, encode_plain, encode_request, score_requests
 from lep_core.evaluation.measurement import Measurement, grouped_shares
 from lep_core.evaluation.shots import Shots
@@ -24,7 +24,6 @@ from lep_core.inference.generator import Generator
 
 TASK = "multiple-choice"
 ANSWER_WORDS = {"en": "Answer:", "ru": "Ответ:"}
-_CYRILLIC = re.compile(r"[\u0400-\u052f]")
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def listed(item: Choice, order: Iterable[int] | None = None) -> str:
     """The question with its options under letters, and the word for the answer in the language of the text."""
     options = [item.options[index] for index in (range(len(item.options)) if order is None else order)]
     text = "".join([item.question.strip(), *(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))])
-    letters = sum(character.isalpha() for character in text)
-    return f"{text}\n{ANSWER_WORDS['ru' if 2 * len(_CYRILLIC.findall(text)) > letters else 'en']}"
+    return f"{text}\n{ANSWER_WORDS[prompt_language(text)]}"
 
 
 def _record(item: Choice, questions: Sequence[_Question], scores: Sequence[Sequence[float]]) -> dict[str, Any]:

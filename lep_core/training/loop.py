@@ -146,7 +146,7 @@ def _prepare(
     tokenizer = load_tokenizer(folder.path)
     check_named_tokens(folder.path)
     frozen_rows_V = _frozen_rows(config, folder, tokenizer)
-    encoder = Encoder(tokenizer, rows=folder.vocab_size, eos=_first(folder.eos_token_id))
+    encoder = Encoder(tokenizer, rows=folder.vocab_size, eos=folder.eos_token_id)
     text = _packed(sources.texts, "text", config, encoder, scratch, team, reporter)
     with_replay = sources.replay if config.replay_share else None
     replay = _packed(with_replay, "replay text", config, encoder, scratch, team, reporter) if with_replay else None
@@ -349,10 +349,6 @@ def heldout_budget(config: TrainConfig) -> int:
     """Bytes of held-out text that are measured each time."""
     trained_tokens = config.evaluate_every * config.batch_size * config.block_size
     return max(_HELDOUT_LEAST_BYTES, min(_HELDOUT_MOST_BYTES, int(_HELDOUT_BYTES_PER_TRAINED_TOKEN * trained_tokens)))
-
-
-def _first(token: int | list[int] | None) -> int | None:
-    return token[0] if isinstance(token, list) else token
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Encoder:
         begins_no_part_V: bool, no block begins with this token: eos, and tokens of nothing but line feeds.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, rows: int, eos: int | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, rows: int, eos: int | list[int] | None) -> None:
         from tokenizers import Tokenizer
 
         # A copy: truncation, padding and special tokens of the caller's tokenizer stay as they are.
@@ -64,6 +64,7 @@ class Encoder:
         self._tokenizer.no_padding()
         bos = tokenizer.bos_token_id
         self.bos = bos if bos is not None and self._tokenizer.encode("a").ids[:1] == [bos] else None
+        eos = eos[0] if isinstance(eos, list) else eos
         eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else eos
         # Some configs name an id beyond the vocabulary: no token has it.
         self.eos = eos if eos is not None and 0 <= eos < rows else None

@@ -184,8 +184,7 @@ class _RateReporter:
 
 def _steps_of_one_pass(config: SweepConfig, texts: Texts, replay: Texts | None, output: Path, reporter: Reporter) -> int:
     folder = inspect_model(config.model)
-    eos = folder.eos_token_id
-    encoder = Encoder(load_tokenizer(folder.path), rows=folder.vocab_size, eos=eos[0] if isinstance(eos, list) else eos)
+    encoder = Encoder(load_tokenizer(folder.path), rows=folder.vocab_size, eos=folder.eos_token_id)
     reporter.stage("counting the steps of one pass")
     scratch = output / f"{PARTIAL_PREFIX}text.tokens"
     try:

@@ -28,6 +28,7 @@ from ui.i18n import LANGUAGES
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "4gb"
+UPLOADS = ".uploads"
 STOP_SECONDS = 4
 
 
@@ -91,7 +92,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _quiet_environment(workspace: Path) -> None:
     """What must be there before Gradio is imported: no calls to the outside, uploads on the workspace's volume, a quick import."""
-    uploads = workspace / ".uploads"
+    uploads = workspace / UPLOADS
     with translated_errors(workspace):
         uploads.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
@@ -106,12 +107,16 @@ def build_server(workspace: Path, *, host: str, language: str | None = None, log
     from ui.lazy_page import LazyPage
     from ui.protection import protect
     from ui.studio import Backend
+    from ui.upload_guard import UploadGuard
 
     backend = Backend.open(workspace)
+    uploads = UploadGuard(workspace / UPLOADS)
+    uploads.start_sweeping()
+    backend.closers.append(uploads.close)
     names = LANGUAGES if language is None else (language,)
     pages = {name: LazyPage(partial(_mounted_page, backend, name)) for name in names}
     pages[language or likely_language(os.environ)].prepare()
-    return protect(_with_lifespan(pages, backend), hosts=_allowed_hosts(host), login=login)
+    return protect(uploads.wrap(_with_lifespan(pages, backend)), hosts=_allowed_hosts(host), login=login)
 
 
 def likely_language(environment: Mapping[str, str]) -> str:

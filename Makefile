@@ -10,7 +10,7 @@ PORT ?= 7860
 WORKSPACE ?= workspace
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install install-dev browser run demo test test-slow test-gpu bench check format clean
+.PHONY: install install-dev browser run demo test test-slow test-gpu bench check audit format clean
 
 install: $(VENV)/.installed
 
@@ -55,6 +55,11 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/ty check lep_core ui app.py benchmarks
+	$(MAKE) audit
+
+# Known vulnerabilities of the pinned packages, where the advisory data base can be reached.
+audit: install-dev
+	$(BIN)/python tests/audit.py
 
 format: install-dev
 	$(BIN)/ruff format .

@@ -10,7 +10,7 @@ PORT ?= 7860
 WORKSPACE ?= workspace
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install install-dev browser run demo test test-slow test-gpu bench check audit format clean
+.PHONY: install install-dev browser run demo test test-slow test-faults test-gpu bench check audit format clean
 
 install: $(VENV)/.installed
 
@@ -38,10 +38,13 @@ demo: install
 	$(BIN)/python -m lep_core demo --output $(WORKSPACE)/demo-cli --overwrite
 
 test: install-dev browser
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu and not faults"
 
 test-slow: install-dev browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow"
+
+test-faults: install-dev browser
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "faults"
 
 test-gpu: install-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "gpu"

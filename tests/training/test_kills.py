@@ -97,6 +97,12 @@ def test_kills_leave_no_trace_in_the_weights(tmp_path, values):
     kill_and_resume(tmp_path, values, kills=4, steps=30, seed=1)
 
 
+@pytest.mark.faults
+def test_a_hundred_kills_leave_no_trace_in_the_weights(tmp_path, values):
+    in_saves = kill_and_resume(tmp_path, values, kills=100, steps=600, seed=3)
+    assert in_saves >= 15
+
+
 @pytest.mark.slow
 def test_twenty_kills_leave_no_trace_in_the_weights(tmp_path, values):
     in_saves = kill_and_resume(tmp_path, values, kills=20, steps=120, seed=2)

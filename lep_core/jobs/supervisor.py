@@ -21,6 +21,7 @@ from typing import Any
 from lep_core.errors import JobError, LepError
 from lep_core.files import write_json
 from lep_core.jobs.command import child_command, child_environment
+from lep_core.measuring import goes_first_when_memory_runs_out
 from lep_core.runs.process import describe, is_alive, this_process
 from lep_core.runs.run import LAUNCH_FILE, STATUS_FILE, Run, read_json_if_whole
 from lep_core.runs.status import RunError
@@ -67,6 +68,7 @@ class Supervisor:
                 raise JobError(
                     f"the process of {run.id} could not be started ({error})", "Free memory or disk space and try again"
                 ) from error
+            goes_first_when_memory_runs_out(process.pid)
             launch = {"command": command, **describe(process.pid), "attempt": run.attempts + 1, "launched": time.time(), "exit_code": None}
             _try_to_write(run, launch)
             self._watch(run, lambda: self._follow_child(run, process, launch))

@@ -20,6 +20,9 @@ flags win over the file) and `--json` (exactly one JSON object as the last line 
 done, 2 something that you can mend (one line `error: WHAT. HINT`), 1 a bug (traceback), 130 interrupted (checkpoint kept).
 Flags that take several values may be given several values or several times. `lep execute RUN`, `lep resume RUN`, `lep stop RUN` and
 `lep runs` work on the run directories of a workspace.
+
+`lep completion bash`, `zsh` or `fish` prints a completion script: put it where your shell looks for them, for example
+`lep completion bash > ~/.local/share/bash-completion/completions/lep`.
 """
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lep_core import __version__, launch, pipeline, ranks
+from lep_core.completion import SHELLS, script
 from lep_core.config import Config, base_type, field_type, flag, is_repeatable
 from lep_core.console import ConsoleReporter, interruptible, summary, table
 from lep_core.errors import ConfigError, LepError
@@ -193,12 +194,23 @@ def runs_command(options: Sequence[str]) -> int:
     return SUCCEEDED
 
 
+def completion_command(options: Sequence[str]) -> int:
+    """Print a completion script for a shell."""
+    about = "Print a completion script; where it goes: see lep_core/completion.py or docs/cli.md."
+    parser = _Parser(prog="lep completion", description=about, allow_abbrev=False)
+    parser.add_argument("shell", choices=SHELLS)
+    shell = parser.parse_args(list(options)).shell
+    print(script(shell, {name: text for name, (_, text) in COMMANDS.items()}), end="")
+    return SUCCEEDED
+
+
 Command = Callable[[Sequence[str]], int]
 COMMANDS: dict[str, tuple[Command, str]] = {
     "execute": (execute_command, "Execute a prepared run directory."),
     "resume": (resume_command, "Go on with a stopped or failed run."),
     "stop": (stop_command, "Ask a run to stop and keep what it has."),
     "runs": (runs_command, "List the runs of a workspace."),
+    "completion": (completion_command, "Print a completion script for bash, zsh or fish."),
 }
 
 

@@ -7,6 +7,7 @@ Nothing is unpacked to the disk under a name taken from an archive: members of a
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,9 +123,9 @@ def _sources_in_folder(folder: Path, message: Callable[[str], None], opened: Cal
             name = str(PurePosixPath(folder.resolve().name, *path.relative_to(folder).parts))
             yield from _sources_of_file(path, name, opened, message, explicit=False)
     if skipped:
-        message(f"passed over {len(skipped)} files of {folder} that hold no known kind of text: {_some(skipped)}")
+        message(f"passed over {len(skipped)} files of {folder} that hold no known kind of text, or are links: {_some(skipped)}")
     if not found:
-        what = f"only files of unknown kinds ({_some(skipped)})" if skipped else "no files"
+        what = f"only links and files of unknown kinds ({_some(skipped)})" if skipped else "no files"
         raise CorpusError(f"the folder {folder} holds {what}", f"Readable are {READABLE}")
 
 
@@ -176,7 +177,8 @@ def _sources_in_archive(
     found = False
     for item in sorted(members, key=lambda member: member.filename):
         kind, compression = kind_of(item.filename)
-        if kind is None:
+        if kind is None or stat.S_ISLNK(item.external_attr >> 16):
+            # The content of a link is the path that it points to, no text.
             skipped.append(item.filename)
             continue
         label = f"{path}:{item.filename}"
@@ -194,9 +196,9 @@ def _sources_in_archive(
             size=min(item.compress_size, path.stat().st_size),
         )
     if skipped:
-        message(f"passed over {len(skipped)} files of {path} that hold no known kind of text: {_some(skipped)}")
+        message(f"passed over {len(skipped)} files of {path} that hold no known kind of text, or are links: {_some(skipped)}")
     if not found:
-        what = f"only files of unknown kinds ({_some(skipped)})" if skipped else "no files"
+        what = f"only links and files of unknown kinds ({_some(skipped)})" if skipped else "no files"
         raise CorpusError(f"the archive {path} holds {what}", f"Readable are {READABLE}; archives inside archives are not")
 
 

@@ -24,6 +24,8 @@ INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 JSON_LIMIT_BYTES = 200_000_000
+# Up to here a model is loaded twice in float32 just to prove something about it.
+SMALL_MODEL_BYTES = 2_000_000_000
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 # Decoders whose layers are known; others are accepted when they use the same two names and all their layers look alike.
@@ -140,6 +142,8 @@ def inspect_model(source: str | Path) -> ModelFolder:
     layers, hidden = (_positive(path, config, key) for key in ("num_hidden_layers", "hidden_size"))
     _check_embedding(path, architecture, slots, hidden)
     _check_layers(path, slots, layers, known=architecture in KNOWN)
+    if architecture in KNOWN:
+        _check_known(path, config, slots, hidden)
     tied = _tied(path, config, slots)
     rows = slots[INPUT_NAME].shape[0]
     vocabulary, added, special = read_vocabulary(path) if (path / "tokenizer.json").is_file() else ({}, {}, {})
@@ -282,7 +286,7 @@ def _architecture(path: Path, config: Mapping[str, Any]) -> str:
         raise ModelError(f"config.json of {path} names no single architecture ({names})", f"Give a decoder such as {', '.join(KNOWN)}")
     if config.get("is_encoder_decoder") or not name.endswith("ForCausalLM"):
         raise ModelError(f"{path} is a {name}, not a decoder (causal language model)", f"Give a decoder such as {', '.join(KNOWN)}")
-    if "auto_map" in config and name not in KNOWN:
+    if "auto_map" in config and (name not in KNOWN or f"{config.get('model_type')}forcausallm" != name.lower()):
         raise ModelError(f"{path} ({name}) brings its own code, which is never run", "Give a model that transformers knows by itself")
     if config.get("quantization_config"):
         raise ModelError(f"{path} is quantized", "Give the weights in float32, float16 or bfloat16")
@@ -348,6 +352,41 @@ def _check_layers(path: Path, slots: Mapping[str, TensorSlot], layers: int, *, k
         raise ModelError(f"the weights of {path} hold layer {max(found)}, config.json says {layers} layers", "Give matching files")
     if known and "model.norm.weight" not in slots:
         raise ModelError(f"the weights of {path} lack model.norm.weight", "Download the model again")
+
+
+def _check_known(path: Path, config: Mapping[str, Any], slots: Mapping[str, TensorSlot], hidden: int) -> None:
+    """Refuse tensors that the architecture has no place for, and matrices whose shape is not the one that config.json gives."""
+    strange = sorted(
+        name
+        for name in slots
+        if not LAYER.match(name) and name not in (INPUT_NAME, OUTPUT_NAME, "model.norm.weight") and not IGNORED.search(name)
+    )
+    if strange:
+        raise ModelError(
+            f"the weights of {path} hold {strange[0]}, which does not belong to this architecture ({len(strange)} such tensors)",
+            "Give the model as it was published, with adapters merged",
+        )
+    heads, inner = (_positive(path, config, key) for key in ("num_attention_heads", "intermediate_size"))
+    groups = heads if config.get("num_key_value_heads") is None else _positive(path, config, "num_key_value_heads")
+    width = hidden // heads if config.get("head_dim") is None else _positive(path, config, "head_dim")
+    shapes = {
+        "self_attn.q_proj.weight": (heads * width, hidden),
+        "self_attn.k_proj.weight": (groups * width, hidden),
+        "self_attn.v_proj.weight": (groups * width, hidden),
+        "self_attn.o_proj.weight": (hidden, heads * width),
+        "mlp.gate_proj.weight": (inner, hidden),
+        "mlp.up_proj.weight": (inner, hidden),
+        "mlp.down_proj.weight": (hidden, inner),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    for name, slot in slots.items():
+        match = LAYER.match(name)
+        expected = (hidden,) if name == "model.norm.weight" else shapes.get(match[2]) if match else None
+        if expected is not None and slot.shape != expected:
+            raise ModelError(
+                f"{name} of {path} has the shape {list(slot.shape)}, config.json gives {list(expected)}", "Give matching files"
+            )
 
 
 def _tied(path: Path, config: Mapping[str, Any], slots: Mapping[str, TensorSlot]) -> bool:

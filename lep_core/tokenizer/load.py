@@ -56,6 +56,8 @@ def read_definition(folder: str | Path) -> dict[str, Any]:
         raise TokenizerError(f"{path} cannot be read: {error.strerror}", "Check the path and its rights") from error
     if not isinstance(definition, dict) or not isinstance(definition.get("model"), dict):
         raise TokenizerError(f"{path} describes no tokenizer model", "Get a sound copy of tokenizer.json")
+    if not definition["model"].get("vocab"):
+        raise TokenizerError(f"the tokenizer {path} has an empty vocabulary", "Get a sound copy of tokenizer.json")
     return definition
 
 

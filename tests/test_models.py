@@ -147,6 +147,11 @@ def test_tied_copy_of_the_head_is_accepted_and_dropped_on_writing(tiny: Tiny, tm
 def test_loading_is_strict_about_unexpected_tensors(tiny: Tiny) -> None:
     path = tiny()
     rewrite(path, lambda w: w.update({"model.odd.weight": torch.zeros(3)}))
+    with pytest.raises(ModelError, match="model.odd.weight"):
+        inspect_model(path)
+    # Within a layer only transformers knows what may be there.
+    rewrite(path, lambda w: w.pop("model.odd.weight"))
+    rewrite(path, lambda w: w.update({f"model.layers.{layer}.odd.weight": torch.zeros(3) for layer in range(2)}))
     inspect_model(path)
     with pytest.raises(ModelError, match="unexpected keys"):
         load_model(path)
@@ -155,11 +160,19 @@ def test_loading_is_strict_about_unexpected_tensors(tiny: Tiny) -> None:
 def test_loading_is_strict_about_shapes(tiny: Tiny) -> None:
     path = tiny()
     rewrite(path, lambda w: w.update({"model.norm.weight": torch.ones(16)}))
-    with pytest.raises(ModelError):
-        load_model(path)
+    with pytest.raises(ModelError, match=r"model.norm.weight .* \[16\]"):
+        inspect_model(path)
 
 
-@pytest.mark.parametrize("change", [{"num_attention_heads": 7}, {"model_type": "unheard-of"}, {"rope_theta": "x"}])
+@pytest.mark.parametrize("changes", [{"num_attention_heads": 7}, {"intermediate_size": 65}, {"num_key_value_heads": 4}, {"head_dim": 7}])
+def test_a_config_that_does_not_give_the_shapes_of_the_layers_is_refused(tiny: Tiny, changes: dict) -> None:
+    path = tiny()
+    edit_json(path / "config.json", **changes)
+    with pytest.raises(ModelError, match="config.json gives"):
+        inspect_model(path)
+
+
+@pytest.mark.parametrize("change", [{"model_type": "unheard-of"}, {"rope_theta": "x"}])
 def test_a_config_that_transformers_refuses_ends_in_a_sentence(tiny: Tiny, change: dict) -> None:
     path = tiny()
     edit_json(path / "config.json", **change)

@@ -6,20 +6,17 @@ characters before the template is rendered; the rendered text is then cut at the
 any added token, all the rest exactly as `tokenizer.apply_chat_template` would. A chat without control strings therefore gets
 the very ids of `apply_chat_template`.
 
-Templates are programs that come with a model: rendering is limited in time, memory and length where the platform allows it
-(signals reach only the main thread; elsewhere the caller runs this in a process that can be killed, see `client.py`).
+Templates are programs that come with a model: they run in a process that can be killed (`template_process.py`).
 """
 
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lep_core.errors import ConfigError, ModelError
+from lep_core.inference.template_process import Limits, TemplateFailure, TemplateProcess
 
 ROLES = ("system", "user", "assistant")
 TEMPLATE_SECONDS = 2.0
@@ -40,6 +37,7 @@ class PromptEncoder:
         literals = sorted({token.content for token in added.values() if token.special and token.content}, key=len, reverse=True)
         self._control_pattern = re.compile("|".join(map(re.escape, literals))) if literals else None
         self.is_chat = bool(tokenizer.chat_template)
+        self._templates = TemplateProcess(_applied(tokenizer))
 
     def encode(self, *, prompt: str | None = None, messages: Sequence[Message] | None = None) -> list[int]:
         """Token ids of a plain prompt or of a chat; never empty.
@@ -83,8 +81,21 @@ class PromptEncoder:
 
     def _encode_chat(self, messages: Sequence[Message]) -> list[int]:
         _check_messages(messages)
-        opening, closing = _unused_characters("".join(message["content"] for message in messages))
-        rendered = self._render([{**message, "content": self._mark(message["content"], opening, closing)} for message in messages])
+        marks = unused_characters("".join(message["content"] for message in messages))
+        return self.encode_rendered(self.render(messages, marks), marks)
+
+    def render(self, messages: Sequence[Message], marks: tuple[str, str], *, add_generation_prompt: bool = True) -> str:
+        """The chat as the template writes it, with control strings of the messages between the two `marks`.
+
+        Raises:
+            ModelError: the chat template fails.
+        """
+        marked = [{**message, "content": self._mark(message["content"], *marks)} for message in messages]
+        return self._render(marked, add_generation_prompt=add_generation_prompt)
+
+    def encode_rendered(self, rendered: str, marks: tuple[str, str]) -> list[int]:
+        """Token ids of what `render` gave with the same marks, or of a part of it."""
+        opening, closing = marks
         ids: list[int] = []
         position = 0
         for match in re.finditer(f"{opening}([^{opening}{closing}]*){closing}", rendered):
@@ -121,37 +132,27 @@ class PromptEncoder:
         parts = [text] if backend.pre_tokenizer is None else [part for part, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
         return [token.id for part in parts for token in backend.model.tokenize(part)]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        from jinja2 import TemplateError
-
+    def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         if not self.is_chat:
             raise ModelError("the model has no chat template", "Give a plain prompt, or choose an instruct model")
-        mistakes = (
-            TemplateError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RecursionError,
-            MemoryError,
-            _TemplateTimeout,
-        )
+        limits = Limits(seconds=TEMPLATE_SECONDS, extra_bytes=TEMPLATE_BYTES, characters=TEMPLATE_CHARACTERS)
         try:
-            with _limited(TEMPLATE_SECONDS, TEMPLATE_BYTES):
-                rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except mistakes as error:
-            reason = str(error) or type(error).__name__
+            return self._templates.render({"messages": messages, "add_generation_prompt": add_generation_prompt}, limits)
+        except TemplateFailure as failure:
             raise ModelError(
-                f"the model's chat template fails: {reason[:300]}",
-                "Mend chat_template in the model folder, or send the prompt as plain text",
-            ) from error
-        if len(rendered) > TEMPLATE_CHARACTERS:
-            raise ModelError(
-                f"the model's chat template makes a text of {len(rendered)} characters, at most {TEMPLATE_CHARACTERS} are allowed",
-                "Shorten the chat or mend chat_template in the model folder",
-            )
-        return rendered
+                f"the model's chat template fails: {failure}",
+                "Mend chat_template in the model folder, shorten the chat, or send the prompt as plain text",
+            ) from failure
+
+
+def _applied(tokenizer: Any) -> Callable[[dict[str, Any]], str]:
+    """The template of a tokenizer as a function of messages; runs in the process for templates."""
+    # Imported now, so that the forked process finds it there.
+    from transformers.utils import chat_template_utils  # noqa: F401
+
+    return lambda request: tokenizer.apply_chat_template(
+        request["messages"], tokenize=False, add_generation_prompt=request["add_generation_prompt"]
+    )
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
@@ -166,52 +167,8 @@ def _check_messages(messages: Sequence[Message]) -> None:
             )
 
 
-def _unused_characters(text: str) -> tuple[str, str]:
+def unused_characters(text: str) -> tuple[str, str]:
+    """Two private characters that the text does not hold."""
     used = set(text)
     free: Iterator[str] = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
     return next(free), next(free)
-
-
-class _TemplateTimeout(Exception):
-    """The template did not finish in time."""
-
-
-@contextmanager
-def _limited(seconds: float, extra_bytes: int) -> Generator[None, None, None]:
-    """Limit the processor time and the memory of the block; does nothing outside the main thread or where signals have no timers.
-
-    Processor time, so that a busy machine does not make an honest template fail.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
-        yield
-        return
-
-    def expire(signum: int, frame: Any) -> None:
-        raise _TemplateTimeout(f"it did not finish within {seconds:g} seconds of computing")
-
-    release = _limit_memory(extra_bytes)
-    previous = signal.signal(signal.SIGPROF, expire)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
-        signal.signal(signal.SIGPROF, previous)
-        release()
-
-
-def _limit_memory(extra_bytes: int) -> Callable[[], None]:
-    """Allow this process `extra_bytes` more address space than it has now; the result lifts the limit again."""
-    try:
-        import resource
-
-        with open("/proc/self/statm", encoding="ascii") as stream:
-            present = int(stream.read().split()[0]) * resource.getpagesize()
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = present + extra_bytes
-        if soft != resource.RLIM_INFINITY and soft <= wanted:
-            return lambda: None
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
-    except (ImportError, OSError, ValueError):
-        return lambda: None
-    return lambda: resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -17,8 +17,9 @@ from lep_core.config.common import (
 )
 from lep_core.errors import ConfigError
 
-TASKS = ("bits-per-byte", "minimal-pairs", "multiple-choice", "copy-sentence", "copy-paragraph", "instruct")
-ITEM_TASKS = ("minimal-pairs", "multiple-choice", "instruct")
+TASKS = ("bits-per-byte", "minimal-pairs", "multiple-choice", "copy-sentence", "copy-paragraph", "instruct", "instructions", "generation")
+HARNESS_PREFIX = "harness/"
+ITEM_TASKS = ("minimal-pairs", "multiple-choice", "instruct", "instructions", "generation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,22 @@ class EvaluateConfig(Config):
     model: tuple[str, ...] = option(help="model folders to compare", kind="model")
     task: tuple[str, ...] = option(
         ("bits-per-byte",),
-        help="bits-per-byte: how well text is predicted; minimal-pairs: is the grammatical sentence likelier; multiple-choice: is the right option likeliest; copy-*: does it copy a text faithfully; instruct: checkable questions",
+        help="bits-per-byte: how well text is predicted; minimal-pairs: is the grammatical sentence likelier; multiple-choice: is the right option likeliest; copy-*: does it copy a text faithfully; instruct: questions with checkable answers; instructions: demands that a program checks; generation: free answers compared with references",
         choices=TASKS,
     )
     input: tuple[str, ...] = option((), help="text for bits-per-byte and the copy tasks", kind="text")
     items: tuple[str, ...] = option(
-        (), help="JSONL or CSV files or folders with items; their keys say which task they belong to", kind="items"
+        (), help="JSONL, JSON or CSV files or folders with items; their keys say which task they belong to", kind="items"
     )
-    shots: int = option(0, help="solved examples before each question (multiple-choice, instruct)", minimum=0, maximum=100, advanced=True)
+    harness: tuple[str, ...] = option(
+        (), help="tasks, groups or tags of lm-evaluation-harness, by name; they need the extra lm-eval, and their data sets on this machine"
+    )
+    harness_path: str | None = option(
+        None, help="folder with task files (YAML) for lm-evaluation-harness; their code is never run", kind="folder", advanced=True
+    )
+    shots: int = option(
+        0, help="solved examples before each question (multiple-choice, instruct, generation)", minimum=0, maximum=100, advanced=True
+    )
     shot_items: tuple[str, ...] = option(
         (), help="files with the solved examples; by default the first items, which are then not measured", kind="items", advanced=True
     )
@@ -45,7 +54,13 @@ class EvaluateConfig(Config):
     )
     max_new_tokens: int = option(256, help="longest answer", unit="tokens", minimum=1, maximum=131_072, advanced=True)
     batch_size: int = option(16, help="sequences computed at a time", unit="sequences", minimum=1, maximum=65_536, advanced=True)
-    output: str | None = option(None, help="folder for report.json and every answer", kind="folder", advanced=True)
+    output: str | None = option(
+        None,
+        help="folder for report.json and every answer; without it nothing is kept of an evaluation that is stopped or killed",
+        kind="folder",
+        advanced=True,
+    )
+    resume: bool = option(False, help="go on with what a stopped or killed evaluation has kept beside its output, in OUTPUT.partial")
     seed: int = seed_option()
     device: str = device_option()
     precision: str = precision_option()
@@ -54,8 +69,16 @@ class EvaluateConfig(Config):
     encoding: str | None = encoding_option()
     overwrite: bool = overwrite_option()
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Every task once, those of the harness with their prefix."""
+        return tuple(dict.fromkeys((*self.task, *(f"{HARNESS_PREFIX}{name}" for name in self.harness))))
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.harness and not self.input and self.task == ("bits-per-byte",):
+            # Who names tasks of the harness and no text wants these alone.
+            object.__setattr__(self, "task", ())
         for task in self.task:
             needed = "items" if task in ITEM_TASKS else "input"
             if not getattr(self, needed):

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 
 from lep_core.errors import CorpusError, ModelError
 from lep_core.evaluation.measurement import Measurement
+from lep_core.evaluation.partial import Batches
 from lep_core.inference.generator import Generator
 
 TASK = "bits-per-byte"
@@ -51,6 +52,7 @@ def measure_bits_per_byte(
     *,
     block_size: int,
     batch_size: int,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measurement | None:
@@ -60,6 +62,7 @@ def measure_bits_per_byte(
         CorpusError: there is no text.
         ModelError: the model computes NaN.
     """
+    batches = batches or Batches()
     texts = [text for text in texts if text]
     if not texts:
         raise CorpusError("there is no text to measure bits per byte on", "Give --input files with text")
@@ -72,8 +75,9 @@ def measure_bits_per_byte(
         if should_stop():
             return None
         batch = windows[start : start + batch_size]
-        for window, losses in zip(batch, _losses(generator, batch), strict=True):
-            np.add.at(nats, window.units[window.units >= 0], losses[window.units >= 0])
+        read = ["bits", *([window.inputs.tolist(), int(window.targets[-1]), window.units.tolist()] for window in batch)]
+        for unit, value in batches.of(read, lambda batch=batch: _sums(generator, batch)):
+            nats[unit] += value
         progress(start + len(batch), len(windows))
     if not np.isfinite(nats).all():
         raise ModelError("the model computes NaN or infinite losses", "Check its weights, or compute in float32 with --precision float32")
@@ -119,6 +123,16 @@ def _cut(ids: np.ndarray, units: np.ndarray, block_size: int) -> list[_Window]:
 def _first_token_bytes(generator: Generator, text: str, ids: Sequence[int]) -> int:
     """Bytes of the text that the first token stands for: what the other tokens do not spell."""
     return max(0, len(text.encode("utf-8")) - sum(len(generator.pieces[token_id]) for token_id in ids[1:]))
+
+
+def _sums(generator: Generator, batch: Sequence[_Window]) -> list[tuple[int, float]]:
+    """Nats of each unit in each window of a batch."""
+    found: list[tuple[int, float]] = []
+    for window, losses in zip(batch, _losses(generator, batch), strict=True):
+        units, places = np.unique(window.units, return_inverse=True)
+        sums = np.bincount(places, weights=losses)
+        found += [(int(unit), float(value)) for unit, value in zip(units, sums, strict=True) if unit >= 0]
+    return found
 
 
 @torch.inference_mode()

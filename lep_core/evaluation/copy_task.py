@@ -13,12 +13,14 @@ Texts are the same for all models: they are chosen so that prompt and copy fit e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from lep_core.errors import CorpusError
+from lep_core.evaluation.answering import answer_all, encode_question, first_line
 from lep_core.evaluation.language import prompt_language
 from lep_core.evaluation.measurement import Measurement
+from lep_core.evaluation.partial import Batches
 from lep_core.inference.generator import BatchAnswer, Generator
 
 SENTENCE_TASK = "copy-sentence"
@@ -88,20 +90,20 @@ def copy_budget(tokens: int) -> int:
     return int(tokens * EXTRA_SHARE) + EXTRA_TOKENS
 
 
-def longest_common_subsequence(first: str, second: str) -> int:
-    """Length of the longest common subsequence of characters.
+def longest_common_subsequence(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """Length of the longest common subsequence of two texts (of characters) or two lists (of words).
 
     Bit-parallel (Hyyrö 2004): one big integer holds a row of the table, bit i is 0 where the row grows at position i.
     """
     if not first or not second:
         return 0
-    positions: dict[str, int] = {}
-    for index, character in enumerate(first):
-        positions[character] = positions.get(character, 0) | (1 << index)
+    positions: dict[Hashable, int] = {}
+    for index, one in enumerate(first):
+        positions[one] = positions.get(one, 0) | (1 << index)
     mask = (1 << len(first)) - 1
     row = mask
-    for character in second:
-        matches = row & positions.get(character, 0)
+    for one in second:
+        matches = row & positions.get(one, 0)
         row = ((row + matches) | (row - matches)) & mask
     return len(first) - row.bit_count()
 
@@ -119,6 +121,7 @@ def measure_copy(
     *,
     task: str,
     batch_size: int,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
@@ -131,15 +134,16 @@ def measure_copy(
         raise CorpusError(f"the input has no text that suits {task}", "Give longer texts, or raise --max-new-tokens")
     prompts = [_encoded(generator, text) for text in texts]
     tokens = [own_tokens(generator.tokenizer, text) for text in texts]
-    found = generator.batch(
+    found = answer_all(
+        generator,
         prompts,
-        max_new_tokens=[copy_budget(count) for count in tokens],
+        [copy_budget(count) for count in tokens],
         batch_size=batch_size,
-        chat=generator.is_chat,
+        batches=batches,
         should_stop=should_stop,
-        progress=lambda done: progress(done, len(texts)),
+        progress=progress,
     )
-    if should_stop() and any(answer.stop_reason == "stopped" for answer in found):
+    if found is None:
         return None
     copies = [_copied(generator, answer) for answer in found]
     records: list[dict[str, Any]] = [
@@ -170,15 +174,15 @@ def own_tokens(tokenizer: Any, text: str) -> int:
 
 def _encoded(generator: Generator, text: str) -> list[int]:
     prompt = instruction_for(text)
-    if generator.is_chat:
-        return generator.prompts.encode(messages=[{"role": "user", "content": prompt}])
-    return generator.prompts.encode(prompt=prompt + "\n\n")
+    return encode_question(generator, prompt if generator.is_chat else prompt + "\n\n")
 
 
-def _copied(generator: Generator, answer: BatchAnswer) -> tuple[str, int]:
+def _copied(generator: Generator, answer: BatchAnswer | None) -> tuple[str, int]:
     """The copy and its number of tokens, end token aside; a base model's copy ends with its first line."""
+    if answer is None:
+        return "", 0
     ids = [token_id for token_id in answer.token_ids if token_id not in generator.eos_ids]
     if generator.is_chat:
         return answer.text, len(ids)
-    line = next((one for one in answer.text.splitlines() if one.strip()), "")
+    line = first_line(answer.text)
     return line, own_tokens(generator.tokenizer, line) if line.strip() != answer.text.strip() else len(ids)

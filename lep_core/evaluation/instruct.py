@@ -1,6 +1,6 @@
 """Instruction tasks with checkable answers: exact match per language.
 
-Items are JSON lines `{"prompt": str, "answer": str or [str, ...], "language": "ru", "kind": "category"}` (see `items.py`). An answer is right when it equals one of the accepted answers after NFKC, case folding, removal of surrounding white space and of final
+Items are JSON lines `{"prompt": str, "answer": str or [str, ...], "language": "ru", "kind": "category"}` (see `reading.py`). An answer is right when it equals one of the accepted answers after NFKC, case folding, removal of surrounding white space and of final
 punctuation. Chat models get the prompt through their own template; base models continue it, and their first line counts.
 
 A generation is cut when it is already several times longer than the longest accepted answer: it cannot match any more.
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lep_core.evaluation.answering import answer_all, encode_question, first_line
 from lep_core.evaluation.answers import is_right
-from lep_core.evaluation.items import Item
+from lep_core.evaluation.items import Item, labels_of
 from lep_core.evaluation.measurement import Measurement, grouped_shares
+from lep_core.evaluation.partial import Batches
 from lep_core.evaluation.shots import Shots
 from lep_core.inference.generator import Generator
 
@@ -30,39 +32,20 @@ def measure_instruct(
     max_new_tokens: int,
     batch_size: int,
     shots: Shots | None = None,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
     """Exact match overall and per language, and every answer; None when `should_stop` became true."""
     shots = shots or Shots()
-    prompts = [_encoded(generator, item, shots.of(item)) for item in items]
-    # A prompt that fills the whole context leaves no room for an answer: it counts as wrong.
-    fitting = [index for index, ids in enumerate(prompts) if generator.context is None or len(ids) < generator.context]
-    found = generator.batch(
-        [prompts[index] for index in fitting],
-        max_new_tokens=[min(max_new_tokens, _budget(generator, items[index])) for index in fitting],
-        batch_size=batch_size,
-        chat=generator.is_chat,
-        should_stop=should_stop,
-        progress=lambda done: progress(done, len(fitting)),
-    )
-    if should_stop() and any(answer.stop_reason == "stopped" for answer in found):
+    prompts = [encode_question(generator, item.prompt, [(one.prompt, one.answers[0]) for one in shots.of(item)]) for item in items]
+    budgets = [min(max_new_tokens, _budget(generator, item)) for item in items]
+    found = answer_all(generator, prompts, budgets, batch_size=batch_size, batches=batches, should_stop=should_stop, progress=progress)
+    if found is None:
         return None
-    texts = {index: answer.text for index, answer in zip(fitting, found, strict=True)}
-    records = [_record(generator, item, texts.get(index)) for index, item in enumerate(items)]
+    records = [_record(generator, item, answer and answer.text) for item, answer in zip(items, found, strict=True)]
     right = [record["ok"] for record in records]
-    return grouped_shares(TASK, "exact_match", right, [[item.language] for item in items]), records
-
-
-def _encoded(generator: Generator, item: Item, examples: Sequence[Item]) -> list[int]:
-    if generator.is_chat:
-        messages = [message for one in examples for message in (_message("user", one.prompt), _message("assistant", one.answers[0]))]
-        return generator.prompts.encode(messages=[*messages, _message("user", item.prompt)])
-    return generator.prompts.encode(prompt="".join(f"{one.prompt} {one.answers[0]}\n\n" for one in examples) + item.prompt)
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
+    return grouped_shares(TASK, "exact_match", right, labels_of(items)), records
 
 
 def _budget(generator: Generator, item: Item) -> int:
@@ -73,7 +56,7 @@ def _budget(generator: Generator, item: Item) -> int:
 def _record(generator: Generator, item: Item, text: str | None) -> dict[str, Any]:
     got = text or ""
     if not generator.is_chat:
-        got = next((line for line in got.splitlines() if line.strip()), "")
+        got = first_line(got)
     record: dict[str, Any] = {
         "task": TASK,
         "language": item.language,

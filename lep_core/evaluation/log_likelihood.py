@@ -6,21 +6,30 @@ Text is cut into tokens as a whole, and what follows the context's own tokens is
 context belongs to the continuation, because most vocabularies keep it in front of a word (the convention of
 lm-evaluation-harness, so that scores agree with it). Without a context the model's opening token (bos, else eos) stands there.
 
-Requests that read the same tokens share one row of a batch: the letters of a multiple choice cost one forward pass, not four.
-Rows of similar length share a batch, padded on the right, where causal attention cannot see it. Shapes: B rows, L positions.
+Requests that read the same tokens share one row: the letters of a multiple choice cost one forward pass, not four. How rows share
+forward passes is planned in `batching.py`, from the requests alone, so that what was computed before a stop serves afterwards.
+Shapes: B rows, L positions, M places with a prediction, N scored tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from lep_core.errors import ConfigError, ModelError
+from lep_core.evaluation.batching import PACKED_ROW, Batch, Forest, Row, forest, plan
+from lep_core.evaluation.partial import Batches
 from lep_core.inference.generator import Generator
 
-LOGIT_ELEMENTS = 16_000_000  # 64 MB of float32 logits at a time
+SLICE_ELEMENTS = 1_000_000  # 4 MB of logits
+PACKED_TOLERANCE = 0.02
+# Of each row of a batch its requests: the length of the context, and the last token of the continuation, which no row holds.
+Asked = list[list[tuple[int, int]]]
 
 
 class Request(NamedTuple):
@@ -71,6 +80,7 @@ def score_requests(
     requests: Sequence[Request],
     *,
     batch_size: int,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Score] | None:
@@ -80,28 +90,27 @@ def score_requests(
         ModelError: the model computes NaN.
         ConfigError: a continuation alone is longer than the context.
     """
-    rows: dict[tuple[int, ...], list[int]] = {}
+    batches = batches or Batches()
+    owners: dict[Row, list[int]] = {}
     cut = [_fitted(generator, request) for request in requests]
     for index, (context, continuation) in enumerate(cut):
-        rows.setdefault((*context, *continuation[:-1]), []).append(index)
+        owners.setdefault((*context, *continuation[:-1]), []).append(index)
+    starts = {row: min(len(cut[index].context) - 1 for index in indices) for row, indices in owners.items()}
     found: list[Score | None] = [None] * len(requests)
-    waiting = sorted(rows, key=lambda row: (len(row), row))
+    reader = _Reader(generator)
     done = 0
-    while waiting:
+    for batch in plan(starts, batch_size=batch_size, vocabulary=generator.rows, can_pack=can_pack(generator)):
         if should_stop():
             return None
-        batch = _next_batch(waiting, rows, cut, batch_size=batch_size, vocabulary=generator.rows)
-        first = min(len(cut[index].context) - 1 for row in batch for index in rows[row])
-        for row, log_probabilities_LV in zip(batch, _log_probabilities(generator, batch, first), strict=True):
-            for index in rows[row]:
-                context, continuation = cut[index]
-                found[index] = _score(
-                    log_probabilities_LV[len(context) - 1 - first :], continuation, truncated=len(context) < len(requests[index].context)
-                )
-            done += len(rows[row])
+        asked = [[(len(cut[index].context), cut[index].continuation[-1]) for index in owners[row]] for row in batch.rows]
+        values = batches.of(["scores", batch, asked], lambda batch=batch, asked=asked: reader.scores(batch, asked))
+        indices = [index for row in batch.rows for index in owners[row]]
+        for index, (value, is_greedy) in zip(indices, values, strict=True):
+            found[index] = Score(value, is_greedy, truncated=len(cut[index].context) < len(requests[index].context))
+        done += len(indices)
         progress(done, len(requests))
     scores = [score for score in found if score is not None]
-    if not all(score.log_likelihood == score.log_likelihood for score in scores):
+    if any(math.isnan(score.log_likelihood) for score in scores):
         raise ModelError("the model computes NaN", "Check its weights, or compute in float32 with --precision float32")
     return scores
 
@@ -120,41 +129,118 @@ def _fitted(generator: Generator, request: Request) -> Request:
     return Request(context[-room:], continuation)
 
 
-def _next_batch(
-    waiting: list[tuple[int, ...]],
-    rows: dict[tuple[int, ...], list[int]],
-    requests: Sequence[Request],
-    *,
-    batch_size: int,
-    vocabulary: int,
-) -> list[tuple[int, ...]]:
-    """Take the longest rows from `waiting`, as many as the limits on rows and logits allow, at least one."""
-    batch: list[tuple[int, ...]] = []
-    longest, first = 0, None
-    while waiting and len(batch) < batch_size:
-        row = waiting[-1]
-        begin = min(len(requests[index].context) - 1 for index in rows[row])
-        first = begin if first is None else min(first, begin)
-        longest = max(longest, len(row))
-        if batch and (len(batch) + 1) * (longest - first) * vocabulary > LOGIT_ELEMENTS:
-            break
-        batch.append(waiting.pop())
-    return batch
+class _Reader:
+    """Forward passes of one model over batches; holds the key-value cache of the last common beginning."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._model, self._device = generator.model, generator.device
+        self._prefix: list[int] = []
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def scores(self, batch: Batch, asked: Asked) -> list[tuple[float, bool]]:
+        """Log-likelihood in nats of each request of each row, and whether its tokens are the model's first choices."""
+        wanted = [(index, length) for index, requests in enumerate(asked) for length, _ in requests]
+        targets = [
+            token for index, requests in enumerate(asked) for length, last in requests for token in (*batch.rows[index][length:], last)
+        ]
+        if batch.packed:
+            trees = forest(batch.rows)
+            nodes = [node for index, length in wanted for node in trees.paths[index][length - 1 :]]
+            predicting = sorted(set(nodes))
+            logits_MV = self.packed_logits(trees, predicting)
+            place = {node: at for at, node in enumerate(predicting)}
+            places = [place[node] for node in nodes]
+        else:
+            first = min(length - 1 for _, length in wanted)
+            logits_BLV = self._padded_logits(batch, first)
+            width, logits_MV = logits_BLV.shape[1], logits_BLV.flatten(0, 1)
+            places = [index * width + at - first for index, length in wanted for at in range(length - 1, len(batch.rows[index]))]
+        values, greedy = _picked(logits_MV, places, targets)
+        found, start = [], 0
+        for index, length in wanted:
+            end = start + len(batch.rows[index]) - length + 1
+            found.append((math.fsum(values[start:end]), all(greedy[start:end])))
+            start = end
+        return found
+
+    @torch.inference_mode()
+    def packed_logits(self, trees: Forest, predicting: Sequence[int]) -> torch.Tensor:
+        """Logits at some nodes of packed rows, M x V."""
+        count = len(trees.tokens)
+        sees_LL = np.zeros((count, count), dtype=bool)
+        for node, parent in enumerate(trees.parents):
+            if parent >= 0:
+                sees_LL[node] = sees_LL[parent]
+            sees_LL[node, node] = True
+        dtype = self._model.get_input_embeddings().weight.dtype
+        mask_11LL = torch.full((1, 1, count, count), torch.finfo(dtype).min, dtype=dtype).masked_fill(torch.from_numpy(sees_LL), 0.0)
+        result = self._model(
+            input_ids=self._ids([trees.tokens]),
+            position_ids=self._ids([trees.positions]),
+            attention_mask=mask_11LL.to(self._device),
+            use_cache=False,
+            logits_to_keep=self._ids(predicting),
+        )
+        return result.logits[0]
+
+    def _padded_logits(self, batch: Batch, first: int) -> torch.Tensor:
+        """Logits from the position `first` on, B x (L - first) x V."""
+        longest = max(map(len, batch.rows))
+        ids_BL = torch.zeros((len(batch.rows), longest - batch.shared), dtype=torch.long)
+        for index, row in enumerate(batch.rows):
+            ids_BL[index, : len(row) - batch.shared] = torch.tensor(row[batch.shared :], dtype=torch.long)
+        cache = self._cache_of(list(batch.rows[0][: batch.shared]), len(batch.rows)) if batch.shared else None
+        return self._model(
+            input_ids=ids_BL.to(self._device), past_key_values=cache, use_cache=cache is not None, logits_to_keep=longest - first
+        ).logits
+
+    def _cache_of(self, prefix: list[int], rows: int) -> Any:
+        """A key-value cache that holds the prefix once for each row."""
+        if prefix != self._prefix:
+            self._cache = self._model(input_ids=self._ids([prefix]), use_cache=True, logits_to_keep=1).past_key_values
+            self._prefix = prefix
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    def _ids(self, values: Sequence[Any]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self._device)
 
 
-@torch.inference_mode()
-def _log_probabilities(generator: Generator, batch: Sequence[Sequence[int]], first: int) -> torch.Tensor:
-    """Log-probabilities of the next token at the positions from `first` on, B x (L - first) x V, float32."""
-    longest = max(map(len, batch))
-    ids_BL = torch.zeros((len(batch), longest), dtype=torch.long)
-    for row, ids in enumerate(batch):
-        ids_BL[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-    logits_BLV = generator.model(input_ids=ids_BL.to(generator.device), use_cache=False, logits_to_keep=longest - first).logits
-    return torch.log_softmax(logits_BLV.float(), dim=-1)
+def can_pack(generator: Generator) -> bool:
+    """Whether the model takes packed rows: a first try must give what the rows give alone.
+
+    A model that knows no masks of this form, counts positions itself or carries a state from token to token fails it.
+    """
+    window = getattr(generator.config, "sliding_window", None)
+    if window is not None and window < PACKED_ROW:
+        return False
+    rows = [(1, 2, 3, 4), (1, 2, 5, 6, 7), (8, 9)]
+    if max(map(max, rows)) >= generator.rows:
+        return False
+    reader = _Reader(generator)
+    asked = [[(1, 3)], [(1, 3)], [(1, 3)]]
+    try:
+        together = reader.scores(Batch(rows, packed=True), asked)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
+        return False
+    alone = [reader.scores(Batch([row]), [one])[0] for row, one in zip(rows, asked, strict=True)]
+    # Half precision differs a little; a mask that is not heeded differs by far.
+    return all(abs(one - other) < PACKED_TOLERANCE * max(1.0, abs(other)) for (one, _), (other, _) in zip(together, alone, strict=True))
 
 
-def _score(log_probabilities_LV: torch.Tensor, continuation: Sequence[int], *, truncated: bool) -> Score:
-    targets_L = torch.tensor(continuation, dtype=torch.long, device=log_probabilities_LV.device)
-    scored_LV = log_probabilities_LV[: len(continuation)]
-    picked_L = scored_LV.gather(1, targets_L[:, None]).squeeze(1)
-    return Score(float(picked_L.double().sum()), bool((scored_LV.argmax(dim=-1) == targets_L).all()), truncated)
+def _picked(logits_MV: torch.Tensor, places: Sequence[int], targets: Sequence[int]) -> tuple[list[float], list[bool]]:
+    """ln p of each target at its place, and whether it is the likeliest token; a few rows of logits at a time stay in the processor's cache."""
+    values, greedy = [], []
+    step = max(1, SLICE_ELEMENTS // logits_MV.shape[1])
+    places_N = torch.tensor(places, dtype=torch.long, device=logits_MV.device)
+    targets_N = torch.tensor(targets, dtype=torch.long, device=logits_MV.device)
+    for start in range(0, len(places), step):
+        slice_NV = logits_MV[places_N[start : start + step]].float()
+        picked_N = slice_NV.gather(1, targets_N[start : start + step, None]).squeeze(1)
+        most_N1 = slice_NV.amax(dim=1, keepdim=True)
+        totals_N = slice_NV.sub_(most_N1).exp_().sum(dim=1).double().log() + most_N1.squeeze(1).double()
+        values += (picked_N.double() - totals_N).tolist()
+        greedy += (picked_N == most_N1.squeeze(1)).tolist()
+    return values, greedy

@@ -19,6 +19,16 @@ class Measurement:
     denominators: Sequence[float]
     is_share: bool  # units are right (1) or wrong (0)
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it, so that `Measurement(**values)` gives an equal one."""
+        return {
+            "task": self.task,
+            "metric": self.metric,
+            "numerators": list(self.numerators),
+            "denominators": list(self.denominators),
+            "is_share": self.is_share,
+        }
+
     @property
     def n(self) -> int:
         return len(self.numerators)
@@ -51,17 +61,38 @@ class Measurement:
         }
 
 
-def grouped_shares(task: str, metric: str, right: Sequence[bool], labels: Iterable[Sequence[str | None]]) -> list[Measurement]:
-    """Shares of right units: overall (`task`), and of each label that does not stand for all units (`task/label`), labels in order of appearance.
+def grouped(
+    task: str,
+    metric: str,
+    numerators: Sequence[float],
+    labels: Iterable[Sequence[str | None]],
+    *,
+    denominators: Sequence[float] | None = None,
+    is_share: bool = False,
+) -> list[Measurement]:
+    """A ratio overall (`task`) and of each label (`task/label`), labels in order of appearance.
 
     Args:
+        numerators, denominators: one of each for each unit; denominators are 1 by default, so that the ratio is a mean.
         labels: for each unit, what it belongs to (a language, a group); None for nothing.
     """
-    units: dict[str, list[bool]] = {}
-    for ok, names in zip(right, labels, strict=True):
+    bottoms = [1.0] * len(numerators) if denominators is None else [float(value) for value in denominators]
+    units: dict[str, list[int]] = {task: list(range(len(bottoms)))}
+    for index, names in enumerate(labels):
         for name in dict.fromkeys(name for name in names if name):
-            units.setdefault(f"{task}/{name}", []).append(ok)
+            units.setdefault(f"{task}/{name}", []).append(index)
     return [
-        Measurement(task=name, metric=metric, numerators=[float(ok) for ok in oks], denominators=[1.0] * len(oks), is_share=True)
-        for name, oks in ((task, list(right)), *units.items())
+        Measurement(
+            task=name,
+            metric=metric,
+            numerators=[float(numerators[index]) for index in own],
+            denominators=[bottoms[index] for index in own],
+            is_share=is_share,
+        )
+        for name, own in units.items()
     ]
+
+
+def grouped_shares(task: str, metric: str, right: Sequence[bool], labels: Iterable[Sequence[str | None]]) -> list[Measurement]:
+    """Shares of right units, as in `grouped`."""
+    return grouped(task, metric, right, labels, is_share=True)

@@ -12,6 +12,7 @@ from typing import Any
 from lep_core.evaluation.items import MinimalPair, labels_of
 from lep_core.evaluation.log_likelihood import encode_request, score_requests
 from lep_core.evaluation.measurement import Measurement, grouped_shares
+from lep_core.evaluation.partial import Batches
 from lep_core.inference.generator import Generator
 
 TASK = "minimal-pairs"
@@ -22,12 +23,13 @@ def measure_minimal_pairs(
     pairs: Sequence[MinimalPair],
     *,
     batch_size: int,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
     """Accuracy overall, per language and per group, and every pair's log-likelihoods in nats; None when `should_stop` became true."""
     requests = [encode_request(generator, "", text) for pair in pairs for text in (pair.good, pair.bad)]
-    scores = score_requests(generator, requests, batch_size=batch_size, should_stop=should_stop, progress=progress)
+    scores = score_requests(generator, requests, batch_size=batch_size, batches=batches, should_stop=should_stop, progress=progress)
     if scores is None:
         return None
     records: list[dict[str, Any]] = []

@@ -19,6 +19,7 @@ from lep_core.evaluation.items import LETTERS, Choice, labels_of
 from lep_core.evaluation.language import prompt_language
 from lep_core.evaluation.log_likelihood import Request, encode_plain, encode_request, score_requests
 from lep_core.evaluation.measurement import Measurement, grouped_shares
+from lep_core.evaluation.partial import Batches
 from lep_core.evaluation.shots import Shots
 from lep_core.inference.generator import Generator
 
@@ -45,6 +46,7 @@ def measure_multiple_choice(
     *,
     batch_size: int,
     shots: Shots | None = None,
+    batches: Batches | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Measurement], list[dict[str, Any]]] | None:
@@ -52,7 +54,7 @@ def measure_multiple_choice(
     shots = shots or Shots()
     questions = [question for item in items for question in _questions(generator, item, shots.of(item))]
     requests = [request for question in questions for request in question.requests]
-    scores = score_requests(generator, requests, batch_size=batch_size, should_stop=should_stop, progress=progress)
+    scores = score_requests(generator, requests, batch_size=batch_size, batches=batches, should_stop=should_stop, progress=progress)
     if scores is None:
         return None
     values = iter([score.log_likelihood for score in scores])

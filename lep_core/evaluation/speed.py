@@ -6,9 +6,10 @@ that a machine that gets slower or busier hits all alike; the median over the re
 median over pairs (same prompt, same repeat). `characters_per_cpu_second` counts this process's processor time instead of the clock
 (CPU only): it does not suffer when other programs run. All models are in memory at once.
 
-Beside the measured speed stands a prediction from the models' shapes: characters per token of the text itself over the arithmetic of
-one token, 2 x (parameters of the body + head rows x hidden size). It holds where arithmetic or memory traffic dominates; for tiny
-models, where Python does, the gain is nearly that of characters per token alone.
+Beside the measured speed-up stands the predicted one, from the models' shapes and what the prompts cost each in tokens (`cost.py`): at
+batch 1 decoding waits for memory, so `predicted_speedup` compares characters per byte read; `predicted_compute_speedup` compares
+characters per operation, which long prompts and large batches wait for. For tiny models, where Python dominates, the gain is nearly that
+of characters per token alone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from lep_core.config import BenchmarkSpeedConfig
 from lep_core.errors import CorpusError
+from lep_core.evaluation.cost import ModelCost, gain, model_cost
+from lep_core.evaluation.intervals import RESAMPLES
 from lep_core.inference.generator import Answer, Delta, Generator
 from lep_core.inference.sampling import GenerationSettings
 from lep_core.names import distinct_names
@@ -31,30 +36,6 @@ PROMPT_CHARACTERS = 200
 PROMPT_STRIDE_CHARACTERS = 2000
 WARM_UP_CHARACTERS = 30
 MAX_NEW_TOKENS = 131_072
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelShape:
-    """What predicts a model's speed."""
-
-    body_parameters: int
-    rows: int
-    hidden_size: int
-    characters_per_token: float
-
-    @property
-    def flops_per_token(self) -> int:
-        """Multiplications and additions of one new token; looking up an input row costs nothing."""
-        return 2 * (self.body_parameters + self.rows * self.hidden_size)
-
-    @property
-    def characters_per_flop(self) -> float:
-        return self.characters_per_token / self.flops_per_token
-
-
-def predicted_speedup(shapes: Sequence[ModelShape]) -> list[float]:
-    """Characters per second of each model relative to the first, predicted from arithmetic and characters per token."""
-    return [shape.characters_per_flop / shapes[0].characters_per_flop for shape in shapes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +56,8 @@ class _Turn:
     """One model's answer to one prompt."""
 
     repeat: int
+    prompt_characters: int
+    prompt_tokens: int
     characters: int
     tokens: int
     seconds: float
@@ -160,6 +143,8 @@ def _write(generator: Generator, prompt: str, characters: int, *, repeat: int) -
     assert answer is not None
     return _Turn(
         repeat=repeat,
+        prompt_characters=len(prompt),
+        prompt_tokens=answer.prompt_tokens,
         characters=answer.characters,
         tokens=answer.new_tokens,
         seconds=answer.seconds,
@@ -171,13 +156,25 @@ def _write(generator: Generator, prompt: str, characters: int, *, repeat: int) -
 def _rows(
     names: Sequence[str], generators: Sequence[Generator], turns: Sequence[Sequence[_Turn]], prompts: Sequence[str]
 ) -> list[dict[str, Any]]:
-    shapes = [shape_of(generator, prompts) for generator in generators]
+    tokens = [tokens_of(generator, prompts) for generator in generators]
+    costs = [cost_of(generator) for generator in generators]
+    characters = sum(map(len, prompts))
     rows = []
-    for name, generator, own, shape, predicted in zip(names, generators, turns, shapes, predicted_speedup(shapes), strict=True):
+    for name, generator, own, count, cost in zip(names, generators, turns, tokens, costs, strict=True):
         repeats = [[turn for turn in own if turn.repeat == repeat] for repeat in sorted({turn.repeat for turn in own})]
         speeds = [_total(part, "characters") / _total(part, "seconds") for part in repeats]
         on_cpu = generator.device.type == "cpu"
         pairs = [turn.speed / first.speed for turn, first in zip(own, turns[0], strict=True) if first.speed > 0]
+        measured = statistics.median(pairs) if pairs else None
+        expected = gain(
+            cost,
+            count,
+            costs[0],
+            tokens[0],
+            attended=_attended(turns[0]),
+            weight_bytes=(_weight_bytes(generator), _weight_bytes(generators[0])),
+        )
+        flops = cost.flops_per_token(_attended(own))
         rows.append(
             {
                 "model": name,
@@ -187,31 +184,65 @@ def _rows(
                 "characters_per_second_min": min(speeds),
                 "characters_per_second_max": max(speeds),
                 "characters_per_cpu_second": _total(own, "characters") / _total(own, "cpu_seconds") if on_cpu else None,
-                "characters_per_second_ratio": statistics.median(pairs) if pairs else None,
-                "predicted_characters_per_second_ratio": predicted,
+                "characters_per_second_ratio": measured,
+                "measured_speedup": measured,
+                **_interval(pairs),
+                "predicted_characters_per_second_ratio": expected.bandwidth_speedup,
+                "predicted_speedup": expected.bandwidth_speedup,
+                "predicted_compute_speedup": expected.compute_speedup,
+                "relative_cost": expected.relative_cost,
+                "relative_body_cost": expected.relative_body_cost,
+                "relative_head_cost": expected.relative_head_cost,
                 "tokens_per_second": statistics.median(_total(part, "tokens") / _total(part, "seconds") for part in repeats),
                 "characters_per_token": _total(own, "characters") / max(1, _total(own, "tokens")),
-                "text_characters_per_token": shape.characters_per_token,
+                "text_characters_per_token": characters / count,
                 "time_to_first_token_seconds": statistics.median(turn.first_token_seconds for turn in own),
-                "flops_per_token": shape.flops_per_token,
+                "flops_per_token": flops,
+                "gflop_per_1000_characters": flops * count / characters * 1000 / 1e9,
+                "prompt_tokens": _total(own, "prompt_tokens"),
+                "prompt_characters": _total(own, "prompt_characters"),
+                "generated_tokens": _total(own, "tokens"),
+                "generated_characters": _total(own, "characters"),
                 "repeats": len(repeats),
             }
         )
     return rows
 
 
-def _total(turns: Sequence[_Turn], field: str) -> float:
-    return sum(getattr(turn, field) for turn in turns)
-
-
-def shape_of(generator: Generator, texts: Sequence[str]) -> ModelShape:
-    """A loaded model's shape; characters per token are those of its tokenizer on `texts`."""
+def tokens_of(generator: Generator, texts: Sequence[str]) -> int:
+    """How many tokens the model's tokenizer makes of `texts`, at least one."""
     counts = generator.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return max(1, sum(map(len, counts)))
+
+
+def cost_of(generator: Generator) -> ModelCost:
+    """A loaded model's cost; where its config.json does not tell, 2 operations for each parameter outside the embeddings, and the head."""
+    known = model_cost(generator.config.to_dict(), rows=generator.rows)
+    if known is not None:
+        return known
     head: Any = generator.model.get_output_embeddings()
     outside = {id(head.weight), id(generator.model.get_input_embeddings().weight)}
-    return ModelShape(
-        body_parameters=sum(one.numel() for one in generator.model.parameters() if id(one) not in outside),
-        rows=generator.rows,
-        hidden_size=head.weight.shape[1],
-        characters_per_token=sum(map(len, texts)) / max(1, sum(map(len, counts))),
-    )
+    body = sum(one.numel() for one in generator.model.parameters() if id(one) not in outside)
+    return ModelCost(body_weights=body, head_weights=generator.rows * head.weight.shape[1], attention_width=0, cache_width=0)
+
+
+def _weight_bytes(generator: Generator) -> float:
+    return float(next(generator.model.parameters()).element_size())
+
+
+def _attended(turns: Sequence[_Turn]) -> float:
+    """Tokens that a written token attends to on average: the prompt and half of the answer."""
+    return statistics.fmean(turn.prompt_tokens + turn.tokens / 2 for turn in turns)
+
+
+def _interval(pairs: Sequence[float]) -> dict[str, float | None]:
+    """95 % interval of the median speed-up, by bootstrap over pairs (same prompt, same repeat)."""
+    if len(pairs) < 2:
+        return {"measured_speedup_low": None, "measured_speedup_high": None}
+    draws = np.random.default_rng(0).choice(np.asarray(pairs), size=(RESAMPLES, len(pairs)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return {"measured_speedup_low": float(low), "measured_speedup_high": float(high)}
+
+
+def _total(turns: Sequence[_Turn], field: str) -> float:
+    return sum(getattr(turn, field) for turn in turns)

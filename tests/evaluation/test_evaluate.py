@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lep_core.config import BenchmarkSpeedConfig, EvaluateConfig
+from lep_core.config import EvaluateConfig
 from lep_core.errors import CorpusError
-from lep_core.evaluation.evaluate import DOCUMENT_CHARACTERS, cut_document, evaluate
+from lep_core.evaluation.evaluate import evaluate
 from lep_core.evaluation.items import Item
-from lep_core.evaluation.speed import ModelShape, benchmark_speed, choose_prompts, predicted_speedup
+from lep_core.evaluation.material import DOCUMENT_CHARACTERS, cut_document
 from lep_core.progress import SilentReporter
 from tests.factories import SENTENCES, tiny_model
 
@@ -122,37 +122,3 @@ def test_evaluating_without_text_says_what_is_missing(folders):
         evaluate(config_for(folders, task=("bits-per-byte",)), texts=[])
     with pytest.raises(CorpusError, match="no text that suits copy-paragraph"):
         evaluate(config_for(folders, task=("copy-paragraph",)), texts=["short."])
-
-
-def test_speed_is_measured_for_all_models_on_the_same_prompts(folders):
-    config = BenchmarkSpeedConfig(model=tuple(map(str, folders)), input=("given",), prompts=2, characters=20, repeats=2, device="cpu")
-    reporter = Recorder()
-    report = benchmark_speed(config, paragraphs, reporter=reporter).to_json()
-    json.dumps(report, allow_nan=False)
-    assert report["prompts"] == 2
-    assert [row["model"] for row in report["models"]] == ["a/output", "b/output", "base"]
-    for row in report["models"]:
-        assert row["repeats"] == 2
-        assert row["characters_per_second_min"] <= row["characters_per_second"] <= row["characters_per_second_max"]
-        assert row["time_to_first_token_seconds"] > 0
-        assert row["tokens_per_second"] > 0
-        assert row["characters_per_token"] > 0
-    assert report["models"][0]["characters_per_second_ratio"] == report["models"][0]["predicted_characters_per_second_ratio"] == 1
-    hidden, inner, small = 32, 64, 16
-    body = 2 * (2 * hidden * hidden + 2 * small * hidden + 3 * inner * hidden + 2 * hidden) + hidden
-    assert report["models"][2]["flops_per_token"] == 2 * (body + 400 * hidden)
-
-
-def test_predicted_speed_weighs_longer_tokens_against_a_larger_head():
-    old = ModelShape(body_parameters=1000, rows=100, hidden_size=10, characters_per_token=2.0)
-    longer = ModelShape(body_parameters=1000, rows=300, hidden_size=10, characters_per_token=3.0)
-    assert predicted_speedup([old, longer, old]) == pytest.approx([1.0, 1.5 * 2000 / 4000, 1.0])
-
-
-def test_prompts_are_distinct_beginnings_cut_at_words():
-    prompts = choose_prompts(["word " * 2000, "short text"], 4)
-    assert "short text" in prompts
-    assert all(len(prompt) <= 200 and prompt.split()[-1] in ("word", "text") for prompt in prompts)
-    assert len(choose_prompts([f"{number} " * 3000 for number in range(3)], 5)) >= 3
-    with pytest.raises(CorpusError, match="no text"):
-        choose_prompts(["  "], 2)

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from lep_core.errors import CorpusError
-from lep_core.evaluation.items import Choice, Item, MinimalPair, limited, read_items
+from lep_core.evaluation.items import Choice, Item, MinimalPair, limited
+from lep_core.evaluation.reading import read_items
 from lep_core.evaluation.shots import Shots
 
 
@@ -100,3 +101,45 @@ def test_the_real_benchmarks_are_read(shared_data):
     assert len({pair.group for pair in blimp}) == 34
     assert all(len(item.options) == 4 and not item.cloze for item in mmlu)
     assert {item.language for item in xcopa} == {"tr", "id", "it"}
+
+
+HOSTILE: dict[str, bytes] = {
+    "nul.jsonl": b"\0\0\0",
+    "utf16.jsonl": '{"prompt": "x"}'.encode("utf-16"),
+    "digits.jsonl": b'{"prompt": "x", "answer": ' + b"9" * 6000 + b"}",
+    "deep.jsonl": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "half.jsonl": b'{"prompt": "\\ud800", "answer": "x"}',
+    "string.jsonl": b'"x"',
+    "nothing.jsonl": b"{}",
+    "list.jsonl": b'{"prompt": ["x"], "answer": "y"}',
+    "language.jsonl": b'{"prompt": "x", "answer": "y", "language": ["en"]}',
+    "superscript.jsonl": '{"question": "q", "choices": ["a", "b"], "answer": "²"}'.encode(),
+    "many.jsonl": b'{"question": "q", "choices": ["a"' + b', "a"' * 26 + b'], "answer": 0}',
+    "arc.jsonl": b'{"question": {"stem": 5, "choices": []}, "answerKey": "A"}',
+    "cause.jsonl": b'{"premise": "p", "choice1": "a", "choice2": "b", "question": ["cause"], "label": 0}',
+    "huge.csv": b"good,bad\n" + b"x" * 200_000 + b",y\n",
+    "number.csv": b"question,choice0,choice9999999999,answer\nq,a,b,0\n",
+    "header.csv": b"good,bad\n",
+    "references.jsonl": b'{"prompt": "x", "references": {"a": 1}}',
+    "summary.jsonl": b'{"text": "t", "summary": 3}',
+    "cut.json": b'{"data": [',
+    "numbers.json": b"[1]",
+    "articles.json": b'{"data": ["x"]}',
+    "unanswerable.json": b'{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q", "answers": []}]}]}]}',
+    "question.json": b'{"data": [{"paragraphs": [{"context": "c", "qas": [7]}]}]}',
+    "constraints.jsonl": b'{"prompt": "x", "constraints": "no_comma"}',
+    "relation.jsonl": b'{"prompt": "x", "constraints": [{"type": "words", "count": 5, "relation": ["at least"]}]}',
+    "true.jsonl": b'{"prompt": "x", "constraints": [{"type": "words", "count": true, "relation": "exactly"}]}',
+    "type.jsonl": b'{"prompt": "x", "constraints": [{"type": ["words"]}]}',
+    "ifeval.jsonl": b'{"prompt": "x", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}',
+    "unknown.jsonl": b'{"prompt": "x", "instruction_id_list": ["fly:high"], "kwargs": [{}]}',
+    "null.jsonl": b'{"prompt": "x", "instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"num_words": null}]}',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_sentence_that_names_it(tmp_path, name):
+    (tmp_path / name).write_bytes(HOSTILE[name])
+    with pytest.raises(CorpusError, match=name) as refused:
+        read_items([tmp_path / name])
+    assert len(str(refused.value)) < 900

@@ -53,7 +53,7 @@ def test_batched_scores_equal_each_text_alone(generator):
 def test_few_logits_at_a_time_change_nothing(generator, monkeypatch):
     requests = requests_of(generator)
     before = score_requests(generator, requests, batch_size=8)
-    monkeypatch.setattr("lep_core.evaluation.log_likelihood.LOGIT_ELEMENTS", 1)
+    monkeypatch.setattr("lep_core.evaluation.batching.LOGIT_ELEMENTS", 1)
     after = score_requests(generator, requests, batch_size=8)
     assert [score.log_likelihood for score in after] == pytest.approx([score.log_likelihood for score in before], abs=1e-5)
 
@@ -69,6 +69,7 @@ def test_options_that_read_the_same_tokens_share_one_row(generator, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(generator.model, "forward", counted)
+        patch.setattr("lep_core.evaluation.log_likelihood.can_pack", lambda generator: True)
         scores = score_requests(generator, requests, batch_size=8)
     assert seen == [(1, 3)]
     assert [score.log_likelihood for score in scores] == pytest.approx([alone(generator, request)[0] for request in requests], abs=1e-4)

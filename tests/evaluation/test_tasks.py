@@ -9,7 +9,8 @@ import pytest
 from lep_core.errors import CorpusError
 from lep_core.evaluation import copy_task, instruct
 from lep_core.evaluation.answers import is_right
-from lep_core.evaluation.items import Item, limited, read_items
+from lep_core.evaluation.items import Item, limited
+from lep_core.evaluation.reading import read_items
 from lep_core.inference.generator import BatchAnswer, Generator
 from tests.factories import SENTENCES, tiny_model
 
@@ -62,18 +63,20 @@ def test_paragraphs_are_cut_at_sentence_ends_to_fit():
 
 
 class Parrot:
-    """Stands in for a model: answers each prompt with a given text, spelled by a real tokenizer or letter by letter."""
+    """Stands in for a model: answers the prompts that hold given texts, spelled by a real tokenizer or letter by letter."""
 
     is_chat, context = True, None
 
-    def __init__(self, generator: Generator, answers: list[str], *, letters: bool = False) -> None:
+    def __init__(self, generator: Generator, answers: dict[str, str], *, letters: bool = False) -> None:
         self.tokenizer, self.prompts, self.eos_ids = generator.tokenizer, generator.prompts, generator.eos_ids
         self._answers, self._letters = answers, letters
 
     def batch(self, prompts, **_):
-        parts = [list(answer) if self._letters else [answer] for answer in self._answers]
+        asked = [self.tokenizer.decode(ids) for ids in prompts]
+        answers = [next(answer for text, answer in self._answers.items() if text in prompt) for prompt in asked]
+        parts = [list(answer) if self._letters else [answer] for answer in answers]
         ids = [[one for part in text for one in self.tokenizer(part, add_special_tokens=False)["input_ids"]] for text in parts]
-        return [BatchAnswer(answer, (*own, next(iter(self.eos_ids))), "eos") for answer, own in zip(self._answers, ids, strict=True)]
+        return [BatchAnswer(answer, (*own, next(iter(self.eos_ids))), "eos") for answer, own in zip(answers, ids, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +86,27 @@ def generator(tmp_path_factory) -> Generator:
 
 def test_sentence_copies_score_token_ratio_and_exactness(generator):
     texts = [SENTENCES[0], SENTENCES[6]]
-    (ratio, exact), records = copy_task.measure_copy(Parrot(generator, texts), texts, task="copy-sentence", batch_size=2)
+    (ratio, exact), records = copy_task.measure_copy(
+        Parrot(generator, dict(zip(texts, texts, strict=True))), texts, task="copy-sentence", batch_size=2
+    )
     assert ratio.numerators == [1.0, 1.0]
     assert exact.numerators == [1.0, 1.0]
     assert [record["ok"] for record in records] == [True, True]
-    (ratio, exact), _ = copy_task.measure_copy(Parrot(generator, texts, letters=True), texts, task="copy-sentence", batch_size=2)
+    (ratio, exact), _ = copy_task.measure_copy(
+        Parrot(generator, dict(zip(texts, texts, strict=True)), letters=True), texts, task="copy-sentence", batch_size=2
+    )
     count = len(generator.tokenizer(texts[0], add_special_tokens=False)["input_ids"])
     assert ratio.numerators[0] == pytest.approx(count / len(texts[0]))
     assert exact.numerators == [1.0, 1.0]
-    (ratio, exact), _ = copy_task.measure_copy(Parrot(generator, ["", "x"]), texts, task="copy-sentence", batch_size=2)
+    (ratio, exact), _ = copy_task.measure_copy(Parrot(generator, {texts[0]: "", texts[1]: "x"}), texts, task="copy-sentence", batch_size=2)
     assert ratio.numerators[0] == 0.0
     assert exact.numerators == [0.0, 0.0]
 
 
 def test_paragraph_copies_score_coverage(generator):
     texts = [" ".join(SENTENCES[:3]), " ".join(SENTENCES[6:9])]
-    [found], _ = copy_task.measure_copy(Parrot(generator, [texts[0], texts[1][:60]]), texts, task="copy-paragraph", batch_size=2)
+    parrot = Parrot(generator, {texts[0]: texts[0], texts[1]: texts[1][:60]})
+    [found], _ = copy_task.measure_copy(parrot, texts, task="copy-paragraph", batch_size=2)
     assert found.numerators == [1.0, 0.0]
     assert (found.task, found.metric, found.is_share) == ("copy-paragraph", "lcs_above_99", True)
 
@@ -132,7 +140,8 @@ def test_instruct_counts_per_language_and_overall(generator):
         Item(prompt="б?", answers=("да",), language="ru"),
         Item(prompt="c?", answers=("no",), language="en"),
     ]
-    found, records = instruct.measure_instruct(Parrot(generator, ["Yes.", "нет", "no"]), items, max_new_tokens=9, batch_size=2)
+    parrot = Parrot(generator, {"a?": "Yes.", "б?": "нет", "c?": "no"})
+    found, records = instruct.measure_instruct(parrot, items, max_new_tokens=9, batch_size=2)
     assert [(one.task, sum(one.numerators), one.n) for one in found] == [
         ("instruct", 2.0, 3),
         ("instruct/en", 2.0, 2),

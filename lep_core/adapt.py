@@ -5,6 +5,7 @@
       tokenizer/  initialized/  trained/   the stages on the base model; trained.checkpoints/ while it learns
       control-rows/  untrained/            control: the instruct model with the new vocabulary and no training
       instruct-<method>/                   the result, one folder a propagation method
+      traditional/                         with instruction data: the trained base model tuned on it, to compare with
       evaluation/  evaluation-replay/  speed/
       report.json                          the settings at first, the report at the end
 
@@ -22,7 +23,7 @@ from typing import Any
 from lep_core import config as configs
 from lep_core import pipeline
 from lep_core.config import METHODS_WITH_TEXT, Config, flag
-from lep_core.errors import OutputError
+from lep_core.errors import ConfigError, OutputError
 from lep_core.evaluation.verdict import verdict
 from lep_core.files import check_apart, clear_output, clear_partials, read_json, write_json
 from lep_core.names import distinct_names
@@ -30,6 +31,7 @@ from lep_core.progress import SILENT, Reporter
 
 # Settings that do not change a stage's result.
 INCIDENTAL_SETTINGS = ("resume", "overwrite", "threads")
+TRADITIONAL = "traditional"
 FERTILITY_SHOWN = ("name", "vocab_size", "characters_per_token", "tokens_per_word", "round_trip_ok")
 
 
@@ -38,7 +40,7 @@ class AdaptReport:
     """Every stage's report, and the measurements of original, control and results side by side.
 
     `results` and `speed` name the models by their folder (with its parents where two are called alike): the instruct model's own name,
-    "untrained" for the control (new vocabulary, averaged rows, no training) and "instruct-<method>". The task "bits-per-byte/replay" is measured on the held-out
+    "untrained" for the control (new vocabulary, averaged rows, no training), "instruct-<method>" and "traditional". The task "bits-per-byte/replay" is measured on the held-out
     part of the replay text.
     """
 
@@ -78,6 +80,7 @@ class AdaptReport:
             "initialize": self.stages.get("initialized"),
             "train": self.stages.get("trained"),
             "propagate": self.propagate,
+            "traditional": self.stages.get("traditional"),
             "fertility": self.fertility,
             "results": self.results,
             "speed": self.speed,
@@ -106,7 +109,7 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     else:
         clear_output(output, overwrite=config.overwrite)
     stages = _Stages(config, output, reporter)
-    for step in (_prepare, _train, _propagate, _measure):
+    for step in (_prepare, _train, _propagate, _tune_traditionally, _measure):
         step(stages)
         if stages.stopped:
             break
@@ -131,13 +134,14 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
 
 def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     """Whatever can be refused is refused before the first long stage."""
-    from lep_core.evaluation.items import read_items
+    from lep_core.evaluation.reading import read_items
     from lep_core.models import check_siblings, choose_device, inspect_model
     from lep_core.tokenizer.definition import Definition
     from lep_core.tokenizer.variants import wanted_tokens
     from lep_core.training.loop import check_block_size
 
-    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items, *([config.source] if config.source else []))
+    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items, *config.instruction_data)
+    inputs += (config.source,) if config.source else ()
     check_apart(output, *pipeline.existing_paths(inputs))
     base = inspect_model(config.base)
     check_siblings(base, inspect_model(config.instruct))
@@ -146,6 +150,21 @@ def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     wanted_tokens(_building(config, output), Definition.read(base.path))
     if config.items:
         read_items(config.items)
+    if config.instruction_data:
+        _refuse_instruction_data(config)
+
+
+def _refuse_instruction_data(config: configs.AdaptConfig) -> None:
+    from lep_core.models import inspect_model
+    from lep_core.tuning.conversations import read_conversations
+
+    if not inspect_model(config.instruct).has_chat_template:
+        raise ConfigError(
+            "instruction_data",
+            f"the instruct model {config.instruct} has no chat template, so the traditional way cannot be compared with it",
+            "Give an instruct model with a chat template, or leave --instruction-data out",
+        )
+    read_conversations(config.instruction_data)
 
 
 def _refuse_other_settings(config: configs.AdaptConfig, output: Path) -> None:
@@ -186,7 +205,8 @@ class _Stages:
     @property
     def models(self) -> tuple[str, ...]:
         """What is measured side by side: the original, the control, the results."""
-        return (self.config.instruct, self.path("untrained"), *(self.path(f"instruct-{method}") for method in self.config.method))
+        results = [f"instruct-{method}" for method in self.config.method] + [TRADITIONAL] * bool(self.config.instruction_data)
+        return (self.config.instruct, self.path("untrained"), *map(self.path, results))
 
     def run(self, folder: str, verb: str, config: Config) -> None:
         """Make the result of one verb, unless it is there."""
@@ -300,6 +320,28 @@ def _propagation(stages: _Stages, folder: str, *, base: str, adapted: str, metho
     stages.run(folder, "propagate", settings)
 
 
+def _tune_traditionally(stages: _Stages) -> None:
+    """What LEP is compared with: the adapted base model learns to follow instructions from data, instead of from the instruct model."""
+    config = stages.config
+    if not config.instruction_data:
+        return
+    settings = configs.CalibrateConfig(
+        model=stages.path("trained"),
+        data=config.instruction_data,
+        template_from=config.instruct,
+        output=stages.path(TRADITIONAL),
+        preset=config.instruction_preset,
+        epochs=config.instruction_epochs,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        resume=config.resume,
+        overwrite=True,
+    )
+    stages.run(TRADITIONAL, "calibrate", settings)
+
+
 def _measure(stages: _Stages) -> None:
     """Fertility, bits per byte, checkable tasks and speed of original, control and results, all on text that nothing has learned from."""
     config, models = stages.config, stages.models
@@ -307,7 +349,14 @@ def _measure(stages: _Stages) -> None:
     corpus = (stages.path("corpus"),)
     heldout = pipeline.texts_of(config, corpus, split="heldout")
     stages.reports["fertility"] = pipeline.measure_fertility((config.base, stages.path("tokenizer")), heldout, stages.reporter).to_json()
-    common: dict[str, Any] = {"model": models, "limit": config.limit, "block_size": config.block_size, "seed": config.seed, **computing}
+    common: dict[str, Any] = {
+        "model": models,
+        "limit": config.limit,
+        "block_size": config.block_size,
+        "seed": config.seed,
+        "resume": config.resume,
+        **computing,
+    }
     tasks = ("bits-per-byte", "instruct") if config.items else ("bits-per-byte",)
     stages.run(
         "evaluation",

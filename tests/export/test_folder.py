@@ -1,33 +1,38 @@
-"""Exported folders: same model, readable by others, with a card that states only what files say."""
+"""Exported folders: same model, readable by others, with the proof in the report."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lep_core.config import ExportConfig
-from lep_core.errors import LepError, ModelError, OutputError
-from lep_core.export.folder import ExportReport, export_model, portable_fields
+from lep_core.errors import LepError, ModelError, OutputError, TokenizerError
+from lep_core.export.folder import portable_fields
+from lep_core.export.outlook import export_outlook
+from lep_core.inference.fingerprint import fingerprint
 from lep_core.models import frozen_sha256, load_model
 from lep_core.models.proof import logits_sha256
+from lep_core.pipeline import export
+from tests.export.models import family_model
 from tests.factories import edit_json, load_weights, save_weights
 
 Tiny = Callable[..., Path]
 
 
-def run(model: Path, output: Path) -> ExportReport:
-    output.mkdir()
-    return export_model(ExportConfig(model=str(model), output=str(output)), output)
+def run(model: Path, output: Path, **settings: Any) -> Any:
+    return export(ExportConfig(model=str(model), output=str(output), **settings))
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"shards": 3, "chat": True}, {"tied": True, "family": "sentencepiece", "dtype": "bfloat16", "padded": 4}], ids=str
 )
-def test_exported_folder_holds_the_same_model(tiny: Tiny, tmp_path: Path, options: dict) -> None:
+def test_exported_folder_holds_the_same_model(tiny: Tiny, tmp_path: Path, options: dict[str, Any]) -> None:
     model = tiny(**options)
     (model / "run.log").write_text("private")
     (model / "LICENSE").write_text("terms")
@@ -43,6 +48,19 @@ def test_exported_folder_holds_the_same_model(tiny: Tiny, tmp_path: Path, option
     assert {"README.md", "LICENSE", "config.json", "tokenizer.json"} <= names
     assert set(report.files) == names
     assert report.files_linked == options.get("shards", 1)
+
+
+def test_the_report_says_which_model_it_was_and_where_it_is(tiny: Tiny, tmp_path: Path) -> None:
+    model = tiny()
+    record = {"verb": "train", "version": "0", "config": {"model": "x", "steps": 40}, "report": {"steps": 25, "stopped": True}}
+    (model / "report.json").write_text(json.dumps(record))
+    report = run(model, tmp_path / "out").to_json()
+    assert report["source"] == str(model)
+    assert report["output"] == str(tmp_path / "out")
+    assert report["fingerprint"] == fingerprint(model)
+    assert report["checkpoint"] == "train: the weights after step 25 of 40, stopped there"
+    assert report["checkpoint"] == export_outlook(model, "hf").checkpoint
+    assert report["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
 
 
 def test_weights_are_linked_not_copied(tiny: Tiny, tmp_path: Path) -> None:
@@ -70,62 +88,18 @@ def test_rope_scaling_is_put_back_too() -> None:
     assert portable_fields({"rope_theta": 1e4, "torch_dtype": "bfloat16", "dtype": "bfloat16"}) == {}
 
 
-def test_card_of_an_unknown_model_states_no_measurement(tiny: Tiny, tmp_path: Path) -> None:
-    run(tiny(chat=True), tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\n")
-    assert "# license:" in card
-    assert "apply_chat_template" in card
-    assert "vllm serve" in card
-    assert "AutoModelForCausalLM" in card
-    assert "Measured" not in card
-    assert "How it was made" not in card
-    assert str(tmp_path) not in card
+def test_every_family_gives_the_same_ids_through_auto_tokenizer_or_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """transformers builds a tokenizer of its own for Qwen2; one that it would build differently never leaves."""
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
 
-
-def test_card_follows_reports_back_to_the_source_models(tiny: Tiny, tmp_path: Path) -> None:
-    base, instruct, adapted, result = (tiny(name=name) for name in ("the-base", "the-instruct", "trained", "result"))
-    fit = {"tokens": 431, "rank": 32, "relative_residual": 0.1234, "heldout_residual": 0.2345, "worst_tokens": []}
-    write_report(
-        result,
-        "propagate",
-        {"base": str(base), "adapted": str(adapted), "instruct": str(instruct), "method": "conversion", "output": str(result)},
-        {"method": "conversion", "input": fit, "output": None, "vocab_size": 404},
-    )
-    write_report(
-        adapted,
-        "train",
-        {"model": str(tmp_path / "gone"), "steps": 17, "input": ["/private/place/novels.txt"]},
-        {"steps": 17, "bits_per_byte_after": 0.4321},
-    )
-    (tmp_path / "evaluation").mkdir()
-    row = {"model": "result", "task": "instruct/ru", "metric": "accuracy", "value": 0.5125, "low": 0.441, "high": 0.583, "n": 197}
-    write_report(tmp_path / "evaluation", "evaluate", {}, {"results": [row]})
-    run(result, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    for part in (
-        "the-base",
-        "the-instruct",
-        "steps = 17",
-        "0.4321",
-        "0.1234",
-        "0.2345",
-        "conversion",
-        "| result | instruct/ru | accuracy | 0.5125 | 0.441 | 0.583 | 197 |",
-    ):
-        assert part in card
-    assert card.index("### train") < card.index("### propagate")
-    assert "/private" not in card
-    assert str(tmp_path) not in card
-
-
-def test_markup_in_names_cannot_break_the_card(tiny: Tiny, tmp_path: Path) -> None:
-    model = tiny()
-    write_report(model, "train", {"note": "<script>alert(1)</script>|`x`\n# head"}, {"steps": 1})
-    run(model, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "<script>" not in card
-    assert "\n# head" not in card
+    model = family_model(tmp_path, "qwen2")
+    with suppress(TokenizerError):
+        run(model, tmp_path / "out")
+    if (tmp_path / "out").exists():
+        text = "Ёлка 12345 don't  THEY'LL"
+        plain = Tokenizer.from_file(str(model / "tokenizer.json"))
+        assert AutoTokenizer.from_pretrained(tmp_path / "out")(text).input_ids == plain.encode(text).ids
 
 
 def test_tokenizer_that_transformers_would_rebuild_is_refused(tiny: Tiny, tmp_path: Path) -> None:
@@ -133,16 +107,39 @@ def test_tokenizer_that_transformers_would_rebuild_is_refused(tiny: Tiny, tmp_pa
     edit_json(model / "config.json", model_type="qwen2", architectures=["Qwen2ForCausalLM"])
     with pytest.raises(LepError):
         run(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_export_into_the_model_itself_is_refused(tiny: Tiny) -> None:
+@pytest.mark.parametrize("format", ["hf", "gguf"])
+def test_export_into_the_model_itself_is_refused(tiny: Tiny, format: str) -> None:
     model = tiny()
     with pytest.raises(OutputError, match="inside each other"):
-        run(model, model / "out")
+        run(model, model / "out", format=format)
 
 
-def write_report(folder: Path, verb: str, config: dict, report: dict) -> None:
-    (folder / "report.json").write_text(json.dumps({"verb": verb, "version": "0", "config": config, "report": report}))
+def test_a_used_folder_is_refused_and_a_result_is_replaced_on_demand(tiny: Tiny, tmp_path: Path) -> None:
+    model, output = tiny(), tmp_path / "out"
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="not empty"):
+        run(model, output)
+    with pytest.raises(OutputError, match="something else than a result"):
+        run(model, output, overwrite=True)
+    (output / "thesis.txt").unlink()
+    for _ in range(2):
+        run(model, output, format="gguf", overwrite=True)
+    run(model, output, overwrite=True)
+    assert not list(output.glob("*.gguf"))
+
+
+def test_a_model_without_tokenizer_is_refused_before_and_at_the_work(tiny: Tiny, tmp_path: Path) -> None:
+    model = tiny()
+    (model / "tokenizer.json").unlink()
+    outlook = export_outlook(model, "hf")
+    assert not outlook.possible
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        run(model, tmp_path / "out")
+    assert "tokenizer.json" in outlook.message
 
 
 def test_a_model_that_computes_nan_is_not_exported(tiny: Tiny, tmp_path: Path) -> None:
@@ -150,5 +147,7 @@ def test_a_model_that_computes_nan_is_not_exported(tiny: Tiny, tmp_path: Path) -
     weights = load_weights(model)
     weights["model.norm.weight"][0] = torch.nan
     save_weights(model, weights)
-    with pytest.raises(ModelError, match="computes NaN or infinite logits"):
-        run(model, tmp_path / "out")
+    for format in ("hf", "gguf"):
+        with pytest.raises(ModelError, match="NaN or infini"):
+            run(model, tmp_path / "out", format=format)
+        assert not (tmp_path / "out").exists()

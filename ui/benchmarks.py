@@ -3,19 +3,23 @@
 One benchmark = one `evaluate` run on the new language (text and questions), one on the old language's text where there is some, one
 `benchmark-speed` run, and, when it is missing, the control: the new vocabulary with averaged rows and no training. The runs carry
 the benchmark's id among their inputs, so that any page finds them again.
+
+A benchmark has results as soon as one task of one model is finished, whatever becomes of its runs later.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lep_core.config import ITEM_TASKS
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
-from ui.material import CONTROL, finished, label_of, models, result_of
+from ui.material import CONTROL, label_of, models, result_of
 from ui.studio import Studio
 
 GROUP, PART = "benchmark", "part"
@@ -34,6 +38,8 @@ class Wish:
     limit: int
     with_control: bool
     with_speed: bool
+    harness: Sequence[str] = ()
+    harness_path: str = ""
 
 
 def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
@@ -52,6 +58,9 @@ def start_benchmark(studio: Studio, project: Project, wish: Wish) -> str:
     evaluation: dict[str, Any] = {"model": chosen, "task": list(wish.tasks), "limit": wish.limit, "input": list(wish.text), **context}
     if set(wish.tasks) & set(ITEM_TASKS):
         evaluation["items"] = list(wish.items)
+    if wish.harness:
+        evaluation["harness"] = list(wish.harness)
+        evaluation["harness_path"] = str(Path(wish.harness_path).expanduser().absolute()) if wish.harness_path else None
     studio.start(project, "evaluate", evaluation, inputs={GROUP: group, PART: "new"}, after=before)
     if wish.old_text and "bits-per-byte" in wish.tasks:
         old = {"model": chosen, "task": ["bits-per-byte"], "limit": wish.limit, "input": list(wish.old_text), **context}
@@ -100,15 +109,52 @@ def _controls(studio: Studio, project: Project, chosen: Sequence[str]) -> list[t
 
 
 def groups(project: Project) -> list[str]:
-    """Ids of benchmarks with at least one result, newest first."""
-    runs = [*finished(project, "evaluate"), *finished(project, "benchmark-speed")]
+    """Ids of benchmarks that are under way or have a result, newest first."""
+    runs = [run for run in _runs(project) if run.status().state in ("queued", "running") or any(rows_of(run))]
     runs.sort(key=lambda run: run.created, reverse=True)
-    return list(dict.fromkeys(run.inputs[GROUP] for run in runs if run.inputs.get(GROUP)))
+    return list(dict.fromkeys(run.inputs[GROUP] for run in runs))
+
+
+def _runs(project: Project, group: str | None = None) -> list[Run]:
+    """The measuring runs of benchmarks, or of one of them; discarded ones are gone."""
+    runs = [run for verb in ("evaluate", "benchmark-speed") for run in project.runs(verb)]
+    return [run for run in runs if run.inputs.get(GROUP) and group in (None, run.inputs[GROUP]) and not run.status().discarded]
+
+
+def rows_of(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(results, differences) of a run: its report; until there is one, the results of the tasks that it has finished."""
+    report = result_of(run)
+    if report:
+        return report.get("results" if run.verb == "evaluate" else "models", []), report.get("differences", [])
+    rows = _kept_rows(run) or run.metrics()
+    finished_rows = [row for row in rows if "value" in row and {"model", "task", "metric"} <= row.keys()]
+    return list({(row["model"], row["task"], row["metric"]): row for row in finished_rows}.values()), []
+
+
+def _kept_rows(run: Run) -> list[dict[str, Any]]:
+    """What an evaluation keeps beside its output while it runs; a line that is only half there is passed over."""
+    from lep_core.evaluation.partial import RESULTS_FILE, partial_folder
+
+    if run.output is None:
+        return []
+    try:
+        lines = (partial_folder(run.output) / RESULTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Rows of one benchmark under the models' labels; `paths` maps label -> folder."""
+    """Rows of one benchmark under the models' labels; `paths` maps label -> folder, the original first."""
 
     results: list[dict[str, Any]]
     speed: list[dict[str, Any]]
@@ -116,27 +162,41 @@ class Results:
     original: str | None
     control: str | None
     adapted: list[str]
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> list[Run]:
+        """Runs that have not come to their end."""
+        return [run for run in self.runs if run.status().state != "succeeded"]
 
 
 def collect(studio: Studio, project: Project, group: str) -> Results:
     """Bring the results of a benchmark's runs together."""
     choices = models(project, studio.t)
-    runs = [run for verb in ("evaluate", "benchmark-speed") for run in finished(project, verb) if run.inputs.get(GROUP) == group]
+    runs = _runs(project, group)
     results: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     speed: list[dict[str, Any]] = []
     paths: dict[str, str] = {}
     for run in runs:
-        report = result_of(run)
         named = _names(run.config["model"])
-        for row in report.get("results" if run.verb == "evaluate" else "models", []):
+        rows, compared = rows_of(run)
+        suffix = OLD_LANGUAGE if run.inputs.get(PART) == "old" else ""
+        for row in rows:
             path = named.get(row.get("model") or row.get("name"), str(row.get("model")))
             label = label_of(path, choices)
             paths[label] = path
             if run.verb == "evaluate":
-                suffix = OLD_LANGUAGE if run.inputs.get(PART) == "old" else ""
                 results.append({**row, "model": label, "path": path, "task": f"{row['task']}{suffix}"})
             else:
                 speed.append({**row, "model": label, "path": path})
+        for row in compared:
+            if project.instruct and named.get(row["reference"], row["reference"]) == project.instruct:
+                label = label_of(named.get(row["model"], row["model"]), choices)
+                differences.append(
+                    {**row, "model": label, "reference": label_of(project.instruct, choices), "task": f"{row['task']}{suffix}"}
+                )
     controls = {str(run.output) for run in project.runs("propagate") if run.inputs.get(CONTROL)}
     made = {str(run.output) for run in project.runs("propagate") if not run.inputs.get(CONTROL)}
     order = {label: index for index, label in enumerate(sorted(paths, key=lambda name: _rank(paths[name], project, controls, made)))}
@@ -147,6 +207,8 @@ def collect(studio: Studio, project: Project, group: str) -> Results:
         original=next((label for label, path in paths.items() if path == project.instruct), None),
         control=next((label for label, path in paths.items() if path in controls), None),
         adapted=[label for label in order if paths[label] in made],
+        differences=sorted(differences, key=lambda row: (row["task"], order.get(row["model"], 0))),
+        runs=runs,
     )
 
 

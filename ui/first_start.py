@@ -6,7 +6,7 @@ import logging
 
 from lep_core.demo.corpora import write_corpora, write_parallel
 from lep_core.demo.path import demo_pair
-from lep_core.demo.settings import DEMO_SETTINGS
+from lep_core.demo.settings import DEMO_CALIBRATION, DEMO_SETTINGS
 from lep_core.errors import ModelError
 from lep_core.runs.workspace import Workspace
 
@@ -35,6 +35,8 @@ def make_demo_project(workspace: Workspace) -> None:
         replay_files=[str(files.english_corpus)],
         parallel_files=[str(path) for path in parallel],
         item_files=[str(files.items)],
+        prompt_files=[str(files.prompts)],
         defaults=dict(DEMO_SETTINGS),
+        calibrate=dict(DEMO_CALIBRATION),
         speed=dict(SPEED_SETTINGS),
     )

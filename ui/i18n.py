@@ -10,11 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lep_core.config import Config, field_type, is_optional
-from ui.texts import common, corpus, fields, project, propagate, results, tokenizer, train
+from ui.texts import calibrate, chat, common, corpus, export, fields, project, propagate, results, tokenizer, train
 
 LANGUAGES = ("en", "ru")
 LANGUAGE_NAMES = {"en": "English", "ru": "Русский"}
-_TABLES = (common.TEXTS, project.TEXTS, corpus.TEXTS, tokenizer.TEXTS, train.TEXTS, propagate.TEXTS, results.TEXTS, fields.CHOICES)
+_TABLES = (
+    common.TEXTS,
+    project.TEXTS,
+    corpus.TEXTS,
+    tokenizer.TEXTS,
+    train.TEXTS,
+    propagate.TEXTS,
+    calibrate.TEXTS,
+    chat.TEXTS,
+    results.TEXTS,
+    export.TEXTS,
+    fields.CHOICES,
+)
 TEXTS: dict[str, tuple[str, str]] = {key: text for table in _TABLES for key, text in table.items()}
 
 

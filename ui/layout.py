@@ -32,8 +32,6 @@ BUILDERS = {
     "benchmark": benchmark.build,
     "export": export.build,
 }
-SKIPPED = ("calibrate",)
-"""Tabs that the next-step buttons pass over."""
 
 
 def theme() -> Any:
@@ -65,11 +63,13 @@ def build_page(backend: Backend, *, language: str) -> gr.Blocks:
     t = Translator(language)
     with gr.Blocks(title="LEP Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         remembered = gr.BrowserState({}, storage_key="lep-studio", secret="not-secret")  # noqa: S106 - which tab was open, nothing more
+        # Outside the tabs: what is inside one is not read from the browser before the tab is shown.
+        shown_chats = gr.BrowserState({}, storage_key="lep-studio-chats", secret="not-secret")  # noqa: S106 - which chat was open
         seen = gr.State({})
         timer = gr.Timer(TICK_SECONDS)
         selector = _header(t)
         with gr.Tabs(elem_id="steps", overflow_behavior="wrap") as tabs:
-            studio = Studio(backend=backend, t=t, project=selector, tabs=tabs, job=job_selector(t))
+            studio = Studio(backend=backend, t=t, project=selector, tabs=tabs, job=job_selector(t), shown_chats=shown_chats)
             parts = {name: _tab(name, studio) for name in TABS}
         with gr.Sidebar(position="right", width=290, elem_id="jobs"):
             panel = JobPanel(studio)
@@ -97,7 +97,7 @@ def _tab(name: str, studio: Studio) -> TabParts:
     t = studio.t
     with gr.Tab(t(f"tab.{name}"), id=name, elem_id=f"tab-{name}"):
         parts = BUILDERS[name](studio)
-        following = next((item for item in TABS[TABS.index(name) + 1 :] if item not in SKIPPED), None)
+        following = next(iter(TABS[TABS.index(name) + 1 :]), None)
         with gr.Row(elem_classes=["next-step"], equal_height=True):
             gr.Markdown(t(f"next.{name}"))
             if following is not None:

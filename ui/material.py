@@ -36,6 +36,8 @@ def run_name(run: Run, project: Project, t: Translator) -> str:
     if run.inputs.get(CONTROL):
         return t("run.control_name", verb=t.verb(run.verb), number=number_of(run, project))
     detail = run.config.get("method") if run.verb == "propagate" else run.config.get("variant") if run.verb == "build-tokenizer" else None
+    if run.verb == "calibrate" and run.config.get("pairs_only"):
+        detail = t("calibrate.pairs")
     name = t("run.name", verb=t.verb(run.verb), number=number_of(run, project))
     target = run.config.get("instruct") if run.verb == "propagate" else None
     foreign = short(target) if target and target != project.instruct else None
@@ -78,9 +80,16 @@ def propagated(project: Project, t: Translator, *, control: bool = False) -> lis
     return [(run_name(run, project, t), str(run.output)) for run in runs]
 
 
+def calibrated(project: Project, t: Translator) -> list[Choice]:
+    """Models after calibration or instruction tuning."""
+    runs = [run for run in finished(project, "calibrate") if run.output is not None and (run.output / "config.json").is_file()]
+    return [(run_name(run, project, t), str(run.output)) for run in runs]
+
+
 def models(project: Project, t: Translator) -> list[Choice]:
     """Every model of the project that can be asked, measured or exported: results first, then the originals."""
     return [
+        *calibrated(project, t),
         *propagated(project, t),
         *([(t("model.instruct", name=short(project.instruct)), project.instruct)] if project.instruct else []),
         *trained(project, t),

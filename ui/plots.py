@@ -6,9 +6,13 @@ plotly is imported inside the functions: the first page must not wait for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 COLOURS = ("#4f7cff", "#f08a24", "#2fa37c", "#c2549d", "#8a6de9", "#c9a227", "#5aa7d6", "#d65f5f")
+# Okabe and Ito's colours, which people with any colour vision can tell apart; a symbol goes with each, for those who print in grey.
+MODEL_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d1f", "#7f7f7f")
+MODEL_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "pentagon", "cross")
 TEXT_COLOUR = "#7d8796"
 GRID_COLOUR = "rgba(128,136,150,0.22)"
 FONT = "ui-sans-serif, system-ui, sans-serif"
@@ -68,6 +72,69 @@ def points(groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence
     return figure
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """A point of a scatter chart with the ends of its intervals (None = not known); `index` gives colour and symbol."""
+
+    name: str
+    index: int
+    x: float
+    y: float
+    x_ends: tuple[float | None, float | None] = (None, None)
+    y_ends: tuple[float | None, float | None] = (None, None)
+
+
+def scatter(spots: Sequence[Spot], *, title: str, x: str, y: str, diagonal: str = "", percent: tuple[bool, bool] = (False, False)) -> Any:
+    """One point a spot, with its intervals; `diagonal` names a dashed line where both values are equal."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    if diagonal:
+        ends = [value for spot in spots for value in (spot.x, spot.y, *spot.x_ends, *spot.y_ends) if value is not None]
+        low, high = min(ends), max(ends)
+        figure.add_trace(
+            go.Scatter(
+                x=[low, high],
+                y=[low, high],
+                name=diagonal,
+                mode="lines",
+                line={"dash": "dash", "color": TEXT_COLOUR, "width": 1},
+                hoverinfo="skip",
+            )
+        )
+    for spot in spots:
+        figure.add_trace(
+            go.Scatter(
+                x=[spot.x],
+                y=[spot.y],
+                name=spot.name,
+                mode="markers",
+                marker={"size": 11, "color": _model_colour(spot.index), "symbol": MODEL_SYMBOLS[spot.index % len(MODEL_SYMBOLS)]},
+                error_x=_error_bars([_around(spot.x, spot.x_ends)], _model_colour(spot.index)),
+                error_y=_error_bars([_around(spot.y, spot.y_ends)], _model_colour(spot.index)),
+                hovertemplate=f"{x}: %{{x}}<br>{y}: %{{y}}",
+            )
+        )
+    _finish(figure, title=title, x=x, y=y)
+    # The legend has a line for each name, under the name of the axis.
+    figure.update_layout(
+        height=330 + 20 * len(figure.data), showlegend=True, hovermode="closest", legend={"y": -0.2, "orientation": "v", "yanchor": "top"}
+    )
+    for update, is_share in zip((figure.update_xaxes, figure.update_yaxes), percent, strict=True):
+        update(type="linear", tickformat=".0%" if is_share else ".4~g", hoverformat=".1%" if is_share else ".3~f")
+    return figure
+
+
+def _model_colour(index: int) -> str:
+    return MODEL_COLOURS[index % len(MODEL_COLOURS)]
+
+
+def _around(value: float, ends: tuple[float | None, float | None]) -> tuple[float, float]:
+    """How far an interval reaches below and above a value; nothing where it is not known."""
+    low, high = ends
+    return (0.0, 0.0) if low is None or high is None else (max(0.0, value - low), max(0.0, high - value))
+
+
 def bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], *, title: str, y: str) -> Any:
     """Grouped upright bars: one group per label, one bar per series."""
     import plotly.graph_objects as go
@@ -97,8 +164,10 @@ def lying_bars(
     title: str,
     x: str,
     errors: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    colours: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Any:
-    """Grouped lying bars, for long names; the first group is at the top. `errors` holds (below, above) for each bar."""
+    """Grouped lying bars, for long names; the first group is at the top. `errors` holds (below, above) for each bar,
+    `colours` one colour for a series or one for each of its bars."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -109,7 +178,7 @@ def lying_bars(
                 x=list(values),
                 name=name,
                 orientation="h",
-                marker={"color": COLOURS[index % len(COLOURS)]},
+                marker={"color": colours[name] if colours else COLOURS[index % len(COLOURS)]},
                 error_x=_error_bars(errors.get(name) if errors else None),
                 text=[None if value is None else f"{value:.3g}" for value in values],
                 textposition="inside",
@@ -153,7 +222,7 @@ def stacked_bar(parts: Mapping[str, float], *, title: str, x: str, limit: float 
     return figure
 
 
-def _error_bars(spread: Sequence[tuple[float, float]] | None) -> dict[str, Any] | None:
+def _error_bars(spread: Sequence[tuple[float, float]] | None, colour: str = TEXT_COLOUR) -> dict[str, Any] | None:
     if spread is None:
         return None
     return {
@@ -161,7 +230,7 @@ def _error_bars(spread: Sequence[tuple[float, float]] | None) -> dict[str, Any] 
         "symmetric": False,
         "array": [above for _, above in spread],
         "arrayminus": [below for below, _ in spread],
-        "color": TEXT_COLOUR,
+        "color": colour,
         "thickness": 1.2,
         "width": 4,
     }

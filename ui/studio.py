@@ -83,6 +83,7 @@ class Studio:
     project: gr.Dropdown
     tabs: gr.Tabs
     job: gr.Dropdown | None = None
+    shown_chats: gr.BrowserState | None = None
 
     def open_project(self, project_id: str | None) -> Project:
         """The selected project."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from lep_core.demo.world import KINDS, LANGUAGES, Mixture, Task, held_out, make_task, raw_line
+from lep_core.demo.world import KINDS, LANGUAGES, Mixture, Task, held_out, make_task, raw_line, training_task
 from lep_core.files import write_text
 
 RUSSIAN_BYTES = 2_000_000
 ENGLISH_BYTES = 300_000
 ITEMS_PER_LANGUAGE = 200
+PROMPTS_PER_LANGUAGE = 800
 PARALLEL_LINES = 500
 CORPUS_MIXTURE = Mixture()
 
@@ -27,6 +28,7 @@ class DemoFiles:
     russian_corpus: Path
     english_corpus: Path
     items: Path
+    prompts: Path
 
 
 def documents(random: Random, language: str, size_bytes: int, mixture: Mixture) -> Iterator[str]:
@@ -49,17 +51,25 @@ def held_out_tasks(random: Random, language: str, count: int) -> list[Task]:
 
 
 def write_corpora(folder: Path, seed: int = 0, *, russian_bytes: int = RUSSIAN_BYTES, english_bytes: int = ENGLISH_BYTES) -> DemoFiles:
-    """Write `russian.txt`, `english.txt` and `items.jsonl` into `folder`; the same seed gives the same bytes.
+    """Write `russian.txt`, `english.txt`, `items.jsonl` and `prompts.jsonl` into `folder`; the same seed gives the same bytes.
 
-    Documents are separated by blank lines. Raises `OutputError` or `ResourceError` when the folder cannot be written.
+    Prompts have no answers: they are what self-calibration asks the original model. None of them is among the items. Documents are separated by blank lines. Raises `OutputError` or `ResourceError` when the folder cannot be written.
     """
     folder = Path(folder)
-    files = DemoFiles(russian_corpus=folder / "russian.txt", english_corpus=folder / "english.txt", items=folder / "items.jsonl")
+    files = DemoFiles(
+        russian_corpus=folder / "russian.txt",
+        english_corpus=folder / "english.txt",
+        items=folder / "items.jsonl",
+        prompts=folder / "prompts.jsonl",
+    )
     for path, language, size in ((files.russian_corpus, "ru", russian_bytes), (files.english_corpus, "en", english_bytes)):
         # A string seed is hashed by Random itself, so the languages get unrelated streams.
         write_text(path, "\n".join(documents(Random(f"corpus {language} {seed}"), language, size, CORPUS_MIXTURE)))
     tasks = [task for language in LANGUAGES for task in held_out_tasks(Random(f"items {language} {seed}"), language, ITEMS_PER_LANGUAGE)]
     write_text(files.items, "".join(json.dumps(_item(task), ensure_ascii=False) + "\n" for task in tasks))
+    random = Random(f"prompts {seed}")
+    asked = [training_task(random, language) for _ in range(PROMPTS_PER_LANGUAGE) for language in LANGUAGES]
+    write_text(files.prompts, "".join(json.dumps({"prompt": task.prompt}, ensure_ascii=False) + "\n" for task in asked))
     return files
 
 

@@ -134,6 +134,11 @@ class Run:
         return Path(self.config["output"]) if self.config.get("output") else None
 
     @property
+    def kept(self) -> Path | None:
+        """Folder of what an unfinished evaluation has kept (`results.jsonl`: its finished rows); None for verbs that only report."""
+        return self.output.with_name(f"{self.output.name}.partial") if self.output else None
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -242,7 +247,7 @@ class Run:
         """Delete output, checkpoints and leftovers of a run that has ended; its record, log and metrics stay."""
         with self.lock(), translated_errors(self.path):
             self.clear_leftovers()
-            for place in filter(None, (self.checkpoints, self.output)):
+            for place in filter(None, (self.checkpoints, self.output, self.kept)):
                 if place.is_dir() and not place.is_symlink():
                     # Renamed first: nobody sees a result that is half deleted.
                     aside = Path(tempfile.mkdtemp(prefix=f"{PARTIAL_PREFIX}deleted-", dir=self.path))

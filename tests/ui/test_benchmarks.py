@@ -4,7 +4,7 @@ import pytest
 
 from ui.benchmarks import Wish, collect, groups, start_benchmark, tokenizer_behind
 from ui.material import CONTROL
-from ui.tabs.benchmark import _table, task_name, verdict_text
+from ui.tabs.benchmark_results import table, task_name, verdict_text
 
 
 def test_the_tokenizer_behind_a_result_is_found_through_its_runs(project, chain):
@@ -67,9 +67,11 @@ def test_the_verdict_names_the_skill_that_suffered_and_what_helps(studio, projec
 
 
 def test_the_table_shows_intervals_and_n(studio, project, measured):
-    shown = _table(collect(studio, project, measured), studio.t)["value"]
+    shown = table(collect(studio, project, measured), studio.t)
     assert shown["headers"][0] == "Model"
-    assert any("n=200" in cell and "[" in cell for cells in shown["data"] for cell in cells)
+    cells = shown["metadata"]["display_value"]
+    assert any("n=200" in cell and "[" in cell for row in cells for cell in row)
+    assert all(isinstance(cell, float) for row in shown["data"] for cell in row[1:]), "columns of numbers can be sorted"
 
 
 def test_no_original_no_verdict(studio, project, measured):
@@ -99,4 +101,5 @@ def wish(project, chain) -> Wish:
 
 
 def row(model, task, value):
-    return {"model": model, "task": task, "metric": "m", "value": value, "low": value - 0.01, "high": value + 0.01, "n": 200}
+    metric = "bits_per_byte" if task.startswith("bits") else "accuracy"
+    return {"model": model, "task": task, "metric": metric, "value": value, "low": value - 0.01, "high": value + 0.01, "n": 200}

@@ -1,215 +1,342 @@
-"""Chat: one prompt, up to four models answering at the same time, each from a process of its own.
+"""Chat: one prompt, up to four models answering at the same time, side by side or as a blind vote.
 
-A pane cannot answer with another pane's model: it shows the folder and the fingerprint that its own process read. Speed is given
-in characters per second, which compares vocabularies fairly. Answers are shown as plain text.
+The page only shows: prompts and answers live in `ui.chats` and on the disk, so a reload, another browser or a restarted app finds them
+again. Every browser has its own `Visit`; an update of a chat that it has left never stays in its panes.
 """
 
 from __future__ import annotations
 
 import json
-import queue
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from lep_core.config import GenerateConfig
-from lep_core.errors import ConfigError, LepError
-from lep_core.inference.client import WorkerClient
+from lep_core.errors import LepError
+from lep_core.runs.chats import ChatStore
 from lep_core.runs.workspace import Project
-from ui.i18n import Translator
-from ui.material import first, models, propagated, suggested
-from ui.messages import LIGHT_HANDLERS, action, escape, explain, note_area, unexpected, view
+from ui.chats import Question, Sending, shared_chats
+from ui.material import label_of, models, propagated, short, suggested
+from ui.messages import LIGHT_HANDLERS, action, explain, unexpected, view
 from ui.studio import Studio, TabParts
-from ui.tokens import COLOUR_MAP, coloured
+from ui.tabs.chat_history import PastChats
+from ui.tabs.chat_layout import BLIND, NEW, PANES, SIDE, Changes, ChatLayout, merged
+from ui.tabs.chat_vote import VoteSummary
 
-PANES = 4
-FRAME_SECONDS = 0.08
-MOST_WORKERS = 6
-LONGEST_CHAT = 40
-
-
-class WorkerPool:
-    """The model processes of this app, by model; the one that was used longest ago gives way."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._clients: dict[str, WorkerClient] = {}
-        self._used: dict[str, float] = {}
-
-    def client(self, model: str) -> WorkerClient:
-        """The process for a model; it is started when it is first asked."""
-        with self._lock:
-            self._used[model] = time.monotonic()
-            if model not in self._clients:
-                idle = sorted((name for name, one in self._clients.items() if one.state != "busy"), key=lambda name: self._used[name])
-                if len(self._clients) >= MOST_WORKERS and idle:
-                    self._clients.pop(idle[0]).close()
-                self._clients[model] = WorkerClient(model)
-            return self._clients[model]
-
-    def stop(self, wanted: list[str]) -> None:
-        """Stop what these models are writing."""
-        with self._lock:
-            clients = [self._clients[name] for name in wanted if name in self._clients]
-        for one in clients:
-            one.stop()
-
-    def close(self) -> None:
-        """End all processes."""
-        with self._lock:
-            clients, self._clients = list(self._clients.values()), {}
-        for one in clients:
-            one.close()
-
-
-_POOLS: dict[int, WorkerPool] = {}
-
-
-def _pool(studio: Studio) -> WorkerPool:
-    """One pool for all languages of a backend."""
-    key = id(studio.backend)
-    if key not in _POOLS:
-        _POOLS[key] = WorkerPool()
-        studio.backend.closers.append(_POOLS[key].close)
-    return _POOLS[key]
+TOKENS_EVERY = 6
+"""Frames from one update of the coloured tokens to the next: the page draws them slowly."""
 
 
 @dataclass
-class _Answer:
-    """What one pane is receiving."""
+class Visit:
+    """What one browser looks at. The server keeps it for the session; handlers change it in place."""
 
-    model: str
-    history: list[dict[str, str]]
-    text: str = ""
-    pieces: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    done: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    changed: bool = True
-
-    def take(self, event: dict[str, Any]) -> None:
-        self.changed = True
-        if event["event"] == "delta":
-            self.text += event.get("text", "")
-            self.pieces += event.get("pieces") or []
-            self.ids += event.get("token_ids") or []
-        elif event["event"] == "done":
-            self.done = event
-        elif event["event"] == "error":
-            self.error = event
-
-    @property
-    def ended(self) -> bool:
-        return self.done is not None or self.error is not None
-
-    def messages(self, t: Translator) -> list[dict[str, str]]:
-        shown = self.text
-        if self.error is not None:
-            shown += f"\n⚠ {self.error['message']}. {self.error['hint']}."
-        return [*self.history, {"role": "assistant", "content": shown or ("…" if not self.ended else t("chat.empty_answer"))}]
-
-
-@dataclass
-class _Pane:
-    """The components of one pane."""
-
-    column: gr.Column
-    model: gr.Dropdown
-    chat: gr.Chatbot
-    facts: gr.Markdown
-    tokens: gr.HighlightedText
+    project: str = ""
+    chat: str | None = None
+    mode: str = SIDE
+    replacing: bool = False
+    touched: bool = False
+    adapted: bool = True
 
 
 def build(studio: Studio) -> TabParts:
     """The chat tab."""
-    t, pool = studio.t, _pool(studio)
-    with gr.Row(equal_height=True):
-        prompt = gr.Textbox(label=t("chat.prompt"), placeholder=t("chat.placeholder"), lines=2, max_lines=6, elem_id="chat-prompt", scale=6)
-        with gr.Column(scale=2, min_width=220):
-            send = gr.Button(t("chat.send"), variant="primary", elem_id="chat-send", size="md")
-            with gr.Row():
-                stop = gr.Button(t("chat.stop"), variant="stop", elem_id="chat-stop", size="md", min_width=80)
-                clear = gr.Button(t("chat.clear"), elem_id="chat-clear", size="md", min_width=80)
-    note = note_area("chat-note")
-    count = gr.Radio([1, 2, 3, 4], value=2, label=t("chat.panes"), elem_id="chat-panes", container=False)
-    with gr.Row(elem_classes=["panes"]):
-        panes = [_pane(studio, number) for number in range(PANES)]
-    with gr.Accordion(t("chat.settings"), open=False):
-        with gr.Row():
-            settings = [_setting(name, t) for name in ("max_new_tokens", "temperature", "top_p", "seed")]
-        plain = gr.Checkbox(False, label=t.field_label("plain"), info=t.field_info(GenerateConfig, "plain"), elem_id="chat-plain")
-    histories = gr.State([[] for _ in range(PANES)])
+    t = studio.t
+    with gr.Tabs(elem_id="chat-parts") as parts:
+        with gr.Tab(t("chat.title"), id="conversation", elem_id="chat-tab-conversation"):
+            conversation = Conversation(studio)
+        with gr.Tab(t("past.title"), id="past", elem_id="chat-tab-past") as past_tab:
+            past = PastChats(studio, conversation, parts)
+        with gr.Tab(t("vote.title"), id="votes", elem_id="chat-tab-votes") as votes_tab:
+            votes = VoteSummary(studio)
+    conversation.connect()
+    past.connect(past_tab)
+    votes.connect(votes_tab)
+    return TabParts([conversation.offer], conversation.refresh)
 
-    def refresh(project: Project) -> dict[Any, Any]:
-        choices = models(project, t)
-        results = [value for _, value in propagated(project, t)]
-        control = [value for _, value in propagated(project, t, control=True)]
-        wished = [project.instruct, *results, *control, *(value for _, value in choices)]
-        picked = list(dict.fromkeys(item for item in wished if item))
-        changes: dict[Any, Any] = {}
-        for number, pane in enumerate(panes):
-            value = picked[number] if number < len(picked) else first(choices)
-            changes[pane.model] = gr.update(choices=choices, value=value)
-        question = _first_question(project)
-        return {**changes, prompt: question} if question else changes
 
-    pane_outputs = [item for pane in panes for item in (pane.chat, pane.facts, pane.tokens)]
+class Conversation:
+    """What happens in the first part of the tab."""
 
-    def on_send(text: str, shown: int, plainly: bool, old: list[list[dict[str, str]]], *rest: Any) -> Iterator[dict[Any, Any]]:
-        try:
-            chosen = [model for model in rest[: int(shown)] if isinstance(model, str) and model]
-            values = dict(zip(("max_new_tokens", "temperature", "top_p", "seed"), rest[PANES:], strict=True))
-            # Checked here as on the command line; the worker gets plain values.
-            config = GenerateConfig(
-                model=tuple(chosen), prompt=text, **{name: value for name, value in values.items() if value is not None}
-            )
-            if not text.strip():
-                raise ConfigError("prompt", t("error.empty_field"), t("error.type_prompt"))
-            checked = {name: getattr(config, name) for name in values}
-            yield from _answers(text, chosen, plainly, [list(item) for item in old], checked, panes, histories, note, pool, t)
-        except LepError as error:
-            yield {note: gr.update(value=explain(error, t), visible=True)}
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the boundary of the interface
-            yield {note: gr.update(value=unexpected(error, t), visible=True)}
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.running = shared_chats(studio.backend)
+        self.visit = gr.State(Visit())
+        self.offer = gr.State({})
+        self.saved = studio.shown_chats or gr.State({})
+        self.layout = ChatLayout(studio.t)
 
-    def on_stop(*chosen: str | None) -> dict[Any, Any]:
-        pool.stop([model for model in chosen if model])
-        return {}
+    @property
+    def opened(self) -> list[Any]:
+        """What opening a chat may change."""
+        return [*self.layout.opened, self.saved]
 
-    def on_clear() -> dict[Any, Any]:
-        changes: dict[Any, Any] = {histories: [[] for _ in range(PANES)]}
-        for pane in panes:
-            changes |= {pane.chat: [], pane.facts: "", pane.tokens: []}
-        return changes
+    def connect(self) -> None:
+        """Connect everything; the tab's other parts exist by now."""
+        t, page, project = self.studio.t, self.layout, self.studio.project
+        asked = [page.prompt, project, self.visit, self.saved, page.mode, page.count, page.competitors, *page.models, *page.form.inputs]
+        sent = [page.note, self.saved, page.prompt, page.pick, *page.drawn, page.form.components["seed"]]
+        for trigger in (page.send.click, page.prompt.submit):
+            self._stream(trigger, self.on_send, inputs=asked, outputs=sent)
+        self._stream(page.again.click, self.on_again, inputs=asked, outputs=sent)
+        here = [project, self.visit]
+        quiet: dict[str, Any] = {"note": page.note, "t": t, "show_progress": "hidden"}
+        action(page.stop.click, self.on_stop, inputs=here, outputs=[], queue=False, **quiet)
+        action(page.edit.click, self.on_edit, inputs=here, outputs=[page.prompt], **quiet)
+        for choice, button in page.vote.buttons.items():
+            action(button.click, self._voting(choice), inputs=here, outputs=page.drawn, **quiet)
+        known = [*here, self.saved]
+        action(page.clear.click, self.on_new, inputs=known, outputs=[*page.drawn, page.pick, self.saved], **quiet)
+        opening = action(page.pick.input, self.open, inputs=[*known, page.pick], outputs=self.opened, **quiet)
+        offered = [self.offer, self.saved, self.visit]
+        offering = view(self.offer.change, self.on_offer, inputs=[*offered, page.mode], outputs=self.opened, t=t)
+        for after in (opening.then, offering.then):
+            self.follow_after(after)
+        arrangement = [page.mode, page.count, page.competitors]
+        view(page.mode.input, self.on_mode, inputs=[*known, *arrangement], outputs=self.opened, t=t)
+        for component in (page.count, page.competitors):
+            view(component.input, page.arrange, inputs=arrangement, outputs=page.columns, t=t)
+        for component in (page.competitors, *page.models):
+            view(component.input, _touch, inputs=[self.visit], outputs=[page.note], t=t)
 
-    def on_count(shown: int) -> dict[Any, Any]:
-        return {pane.column: gr.update(visible=number < int(shown)) for number, pane in enumerate(panes)}
+    def follow_after(self, trigger: Any) -> None:
+        """Show the answers that are still coming once a chat was opened."""
+        outputs = [self.layout.note, self.layout.pick, *self.layout.drawn]
+        self._stream(trigger, self.on_follow, inputs=[self.studio.project, self.visit], outputs=outputs)
 
-    inputs = [prompt, count, plain, histories, *(pane.model for pane in panes), *settings]
-    for trigger in (send.click, prompt.submit):
+    def _stream(self, trigger: Any, work: Any, *, inputs: list[Any], outputs: list[Any]) -> None:
+        note, t = self.layout.note, self.studio.t
+
+        def handler(*values: Any) -> Iterator[Changes]:
+            try:
+                yield from work(*values)
+            except LepError as error:
+                yield {note: gr.update(value=explain(error, t), visible=True)}
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the boundary of the interface
+                yield {note: gr.update(value=unexpected(error, t), visible=True)}
+
         trigger(
-            on_send,
+            handler,
             inputs=inputs,
-            outputs=[note, histories, *pane_outputs],
+            outputs=outputs,
             concurrency_limit=LIGHT_HANDLERS,
             concurrency_id="chat",
             show_progress="hidden",
             api_visibility="private",
             trigger_mode="once",
         )
-    action(stop.click, on_stop, inputs=[pane.model for pane in panes], outputs=[], note=note, t=t, queue=False, show_progress="hidden")
-    action(clear.click, on_clear, inputs=[], outputs=[histories, *pane_outputs], note=note, t=t, show_progress="hidden")
-    view(count.change, on_count, inputs=[count], outputs=[pane.column for pane in panes], t=t)
-    return TabParts([*(pane.model for pane in panes), prompt], refresh)
+
+    def refresh(self, project: Project) -> Changes:
+        """What the project offers; `on_offer` brings it together with what this browser shows."""
+        t = self.studio.t
+        choices = models(project, t)
+        results = [value for _, value in propagated(project, t)]
+        control = [value for _, value in propagated(project, t, control=True)]
+        wished = [project.instruct, *results, *control, *(value for _, value in choices)]
+        offer = {
+            "project": project.id,
+            "choices": [list(choice) for choice in choices],
+            "picked": list(dict.fromkeys(item for item in wished if item)),
+            "results": len(results),
+            "question": first_question(project),
+        }
+        return {self.offer: offer}
+
+    def on_offer(self, offer: dict[str, Any], saved: dict[str, str] | None, visit: Visit, mode: str) -> Changes:
+        """New models or another project: choices for all, values only where nothing would be lost."""
+        if not offer:
+            return {}
+        page, project = self.layout, self.studio.open_project(offer["project"])
+        choices, picked = [tuple(choice) for choice in offer["choices"]], offer["picked"] or [None]
+        entering = visit.project != project.id
+        if entering:
+            kept = (saved or {}).get(project.id)
+            visit.project, visit.mode, visit.replacing, visit.touched = project.id, mode, False, False
+            visit.chat = kept if ChatStore(project.path).has(kept) else None
+        changes: Changes = {item: gr.update(choices=choices) for item in (page.competitors, *page.models)}
+        visit.adapted = bool(offer["results"])
+        if entering or (visit.chat is None and not visit.touched):
+            for number, model in enumerate(page.models):
+                changes[model] = gr.update(choices=choices, value=picked[number] if number < len(picked) else picked[0])
+            changes[page.competitors] = gr.update(choices=choices, value=[item for item in picked[:2] if item])
+        if visit.chat is None:
+            changes[page.intro] = gr.update(value=self._intro(visit), visible=True)
+        if not entering:
+            return changes
+        if visit.chat is not None:
+            return merged(changes, self._shown(project, visit))
+        return {
+            **changes,
+            **page.draw(None, intro=self._intro(visit)),
+            page.pick: page.chats(project, None),
+            page.prompt: offer["question"],
+        }
+
+    def on_send(self, text: str, project_id: str, visit: Visit, saved: Any, mode: str, count: int, rivals: list[str], *rest: Any) -> Any:
+        """Ask the chosen models and show what comes."""
+        project = self._project(project_id, visit)
+        picked = _named(rivals if mode == BLIND else rest[: int(count)])
+        values = self._settings(picked, text, rest[PANES:])
+        chat = ChatStore(project.path).read(visit.chat) if visit.chat else None
+        replaces = chat.exchanges[-1].id if visit.replacing and chat and chat.exchanges else ""
+        question = self._question(project, text, picked, values, blind=mode == BLIND, replaces=replaces)
+        sending = self.running.send(project, visit.chat, question)
+        visit.mode = mode
+        yield from self._sent(project, visit, saved, sending, {self.layout.prompt: ""})
+
+    def on_again(self, text: str, project_id: str, visit: Visit, saved: Any, mode: str, count: int, rivals: list[str], *rest: Any) -> Any:
+        """Ask the last message again with the present models and settings; a seed that was used already is counted up."""
+        project = self._project(project_id, visit)
+        last = ChatStore(project.path).read(visit.chat or "").exchanges[-1]
+        before = [answer.model for answer in last.answers]
+        picked = before if last.blind else _named(rest[: int(count)])
+        values = self._settings(picked, last.prompt, rest[PANES:])
+        changes: Changes = {}
+        said = ""
+        present = {**values, "system": values["system"] or ""}
+        same = {**last.settings, "system": last.system, "plain": last.plain} == present and picked == before
+        if same and last.ended and values["temperature"] > 0:
+            values["seed"] += 1
+            changes[self.layout.form.components["seed"]] = values["seed"]
+            said = self.studio.t("chat.next_seed", seed=values["seed"])
+        question = self._question(project, last.prompt, picked, values, blind=last.blind, replaces=last.id)
+        yield from self._sent(project, visit, saved, self.running.send(project, visit.chat, question), changes, said)
+
+    def on_follow(self, project_id: str | None, visit: Visit) -> Iterator[Changes]:
+        """The answers of an opened chat that are still coming."""
+        # Gradio empties the outputs of a generator that yields nothing.
+        yield {self.layout.note: gr.skip()}
+        if project_id and visit.project == project_id and visit.chat is not None:
+            project = self.studio.open_project(project_id)
+            sending = self.running.running(project, visit.chat)
+            if sending is not None:
+                yield from self._frames(project, visit, sending)
+            else:
+                # They may have come to their end since the chat was drawn.
+                yield self._now(project, visit)
+
+    def on_stop(self, project_id: str, visit: Visit) -> Changes:
+        """End the answers of this browser's chat."""
+        sending = self.running.running(self._project(project_id, visit), visit.chat)
+        if sending is not None:
+            sending.stop()
+        return {}
+
+    def on_edit(self, project_id: str, visit: Visit) -> Changes:
+        """Bring the last message back into the input; the next one that is sent takes its place."""
+        chat = ChatStore(self._project(project_id, visit).path).read(visit.chat or "")
+        visit.replacing = True
+        said = gr.update(value=self.studio.t("chat.editing"), visible=True)
+        return {self.layout.prompt: chat.exchanges[-1].prompt, self.layout.note: said}
+
+    def on_new(self, project_id: str, visit: Visit, saved: dict[str, str] | None) -> Changes:
+        """Empty panes; the chat that was shown stays among the past ones."""
+        page, project = self.layout, self._project(project_id, visit)
+        visit.chat, visit.replacing = None, False
+        kept = {key: value for key, value in (saved or {}).items() if key != project.id}
+        return {**page.draw(None, intro=self._intro(visit)), page.pick: page.chats(project, None), self.saved: kept}
+
+    def open(self, project_id: str, visit: Visit, saved: dict[str, str] | None, chat_id: str | None) -> Changes:
+        """Show a chat with its models and settings, ready to go on."""
+        if not chat_id or chat_id == NEW:
+            return self.on_new(project_id, visit, saved)
+        project = self._project(project_id, visit)
+        ChatStore(project.path).read(chat_id)
+        visit.chat, visit.replacing = chat_id, False
+        return {**self._shown(project, visit), self.saved: {**(saved or {}), project.id: chat_id}}
+
+    def on_mode(self, project_id: str, visit: Visit, saved: Any, mode: str, count: int, rivals: list[str]) -> Changes:
+        """The other mode begins a new chat: what was said under names does not belong into a blind vote."""
+        page = self.layout
+        visit.mode = mode
+        changes = self.on_new(project_id, visit, saved) if visit.chat else page.draw(None, intro=self._intro(visit))
+        return {**changes, **page.arrange(mode, count, rivals), **page.bar(mode, count, rivals)}
+
+    def _intro(self, visit: Visit) -> str:
+        text = self.studio.t("chat.intro_blind" if visit.mode == BLIND else "chat.intro")
+        return text if visit.adapted else f"{text}  \n{self.studio.t('chat.intro_no_result')}"
+
+    def _voting(self, choice: str) -> Any:
+        def vote(project_id: str, visit: Visit) -> Changes:
+            project = self._project(project_id, visit)
+            return self.layout.draw(ChatStore(project.path).vote(visit.chat or "", choice), intro=self._intro(visit))
+
+        return vote
+
+    def _project(self, project_id: str | None, visit: Visit) -> Project:
+        project = self.studio.open_project(project_id)
+        if visit.project != project.id:
+            visit.project, visit.chat, visit.replacing = project.id, None, False
+        return project
+
+    def _settings(self, picked: list[str], text: str, entered: Any) -> dict[str, Any]:
+        """Checked as on the command line."""
+        values = self.layout.form.values(entered)
+        config = GenerateConfig(model=tuple(picked), prompt=text, **values)
+        return {name: getattr(config, name) for name in values}
+
+    def _question(self, project: Project, text: str, picked: list[str], values: dict[str, Any], *, blind: bool, replaces: str) -> Question:
+        choices = models(project, self.studio.t)
+        labels = [label_of(model, choices) for model in picked]
+        named = [(model, short(model) if label == model else label) for model, label in zip(picked, labels, strict=True)]
+        settings = {name: value for name, value in values.items() if name not in ("system", "plain")}
+        system, plain = values["system"] or "", bool(values["plain"])
+        return Question(prompt=text, models=named, settings=settings, system=system, plain=plain, blind=blind, replaces=replaces)
+
+    def _sent(self, project: Project, visit: Visit, saved: Any, sending: Sending, changes: Changes, said: str = "") -> Iterator[Changes]:
+        visit.chat, visit.replacing = sending.chat_id, False
+        yield {
+            self.layout.note: gr.update(value=said, visible=bool(said)),
+            self.saved: {**(saved or {}), project.id: sending.chat_id},
+            self.layout.pick: self.layout.chats(project, sending.chat_id),
+            **changes,
+        }
+        yield from self._frames(project, visit, sending)
+
+    def _frames(self, project: Project, visit: Visit, sending: Sending) -> Iterator[Changes]:
+        """What is new, about twelve times a second; the last word belongs to the chat that the browser shows by then."""
+        slow = {pane.tokens for pane in self.layout.panes}
+        before: Changes = {}
+        for number, chat in enumerate(sending.changes()):
+            if (visit.project, visit.chat) != (project.id, sending.chat_id):
+                break
+            running = not chat.exchanges[-1].ended
+            now = self.layout.draw(chat, intro=self._intro(visit), running=running)
+            fresh = {key: value for key, value in now.items() if before.get(key) != value}
+            if running and number % TOKENS_EVERY:
+                fresh = {key: value for key, value in fresh.items() if key not in slow}
+            before |= fresh
+            if fresh:
+                yield fresh
+        if sending.problem is not None and visit.chat == sending.chat_id:
+            yield {self.layout.note: gr.update(value=explain(sending.problem, self.studio.t), visible=True)}
+        else:
+            shown = self.studio.open_project(visit.project)
+            yield {**self._now(shown, visit), self.layout.pick: self.layout.chats(shown, visit.chat)}
+
+    def _now(self, project: Project, visit: Visit) -> Changes:
+        """The chat that the browser shows, as it is now."""
+        store = ChatStore(project.path)
+        sending = self.running.running(project, visit.chat)
+        if sending is not None:
+            return self.layout.draw(sending.chat(), intro=self._intro(visit), running=True)
+        chat = store.read(visit.chat) if visit.chat and store.has(visit.chat) else None
+        return self.layout.draw(chat, intro=self._intro(visit))
+
+    def _shown(self, project: Project, visit: Visit) -> Changes:
+        """A chat with the models and settings of its last message."""
+        chat = ChatStore(project.path).read(visit.chat or "")
+        last = chat.exchanges[-1] if chat.exchanges else None
+        visit.mode = BLIND if last is not None and last.blind else SIDE
+        changes = {**self._now(project, visit), self.layout.pick: self.layout.chats(project, visit.chat)}
+        return changes if last is None else changes | self.layout.as_in(last)
 
 
-def _first_question(project: Project) -> str:
+def first_question(project: Project) -> str:
     """A question of the project's own in the language that was learned, so that the demo can be tried at once."""
     for path in suggested(project, "item_files"):
         with open(path, encoding="utf-8") as stream:
@@ -218,144 +345,11 @@ def _first_question(project: Project) -> str:
     return ""
 
 
-def _pane(studio: Studio, number: int) -> _Pane:
-    t = studio.t
-    with gr.Column(min_width=220, visible=number < 2, elem_id=f"pane-{number + 1}") as column:
-        model = gr.Dropdown(
-            choices=[],
-            label=t("chat.model", number=number + 1),
-            elem_id=f"chat-model-{number + 1}",
-            interactive=True,
-            allow_custom_value=True,
-        )
-        chat = gr.Chatbot(
-            [],
-            show_label=False,
-            height=260,
-            render_markdown=False,
-            buttons=["copy"],
-            feedback_options=None,
-            elem_id=f"chat-answer-{number + 1}",
-            placeholder=t("chat.nothing_yet"),
-        )
-        facts = gr.Markdown("", elem_id=f"chat-facts-{number + 1}", elem_classes=["facts"])
-        with gr.Accordion(t("chat.tokens"), open=True):
-            tokens = gr.HighlightedText(
-                [],
-                color_map=COLOUR_MAP,
-                show_inline_category=False,
-                show_legend=False,
-                show_label=False,
-                elem_id=f"chat-tokens-{number + 1}",
-                elem_classes=["tokens"],
-            )
-    return _Pane(column, model, chat, facts, tokens)
+def _named(chosen: Any) -> list[str]:
+    return [model for model in chosen or [] if isinstance(model, str) and model]
 
 
-def _setting(name: str, t: Translator) -> gr.Number:
-    default: Any = GenerateConfig.__dataclass_fields__[name].default
-    whole = 0 if isinstance(default, int) else None
-    return gr.Number(
-        default,
-        label=t.field_label(name),
-        info=t.field_info(GenerateConfig, name),
-        precision=whole,
-        elem_id=f"chat-{name.replace('_', '-')}",
-        min_width=140,
-    )
-
-
-def _answers(
-    text: str,
-    chosen: list[str],
-    plainly: bool,
-    old: list[list[dict[str, str]]],
-    settings: dict[str, Any],
-    panes: list[_Pane],
-    histories: gr.State,
-    note: gr.Markdown,
-    pool: WorkerPool,
-    t: Translator,
-) -> Iterator[dict[Any, Any]]:
-    """Ask all chosen models at the same time and yield what is new, about twelve times a second."""
-    answers = [_Answer(model, [*old[number][-LONGEST_CHAT:], {"role": "user", "content": text}]) for number, model in enumerate(chosen)]
-    events: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
-    stopped = threading.Event()
-    for number, answer in enumerate(answers):
-        threading.Thread(
-            target=_ask, args=(pool.client(answer.model), number, answer.history, plainly, settings, events, stopped), daemon=True
-        ).start()
-    yield {note: gr.update(value="", visible=False), **_frame(answers, panes, pool, t)}
-    try:
-        while not all(answer.ended for answer in answers):
-            _take_events(events, answers)
-            changes = _frame(answers, panes, pool, t)
-            if changes:
-                yield changes
-    finally:
-        stopped.set()
-    kept = [answers[number].messages(t) if number < len(answers) else item for number, item in enumerate(old)]
-    yield {histories: kept, **_frame(answers, panes, pool, t)}
-
-
-def _ask(
-    client: WorkerClient,
-    number: int,
-    history: list[dict[str, str]],
-    plainly: bool,
-    settings: dict[str, Any],
-    events: queue.Queue[tuple[int, dict[str, Any]]],
-    stopped: threading.Event,
-) -> None:
-    """Body of one pane's thread: hand its worker's events over."""
-    loaded = client.wait_until_loaded()
-    if loaded["event"] == "error":
-        events.put((number, loaded))
-        return
-    question: dict[str, Any] = {"messages": history} if loaded.get("is_chat") and not plainly else {"prompt": history[-1]["content"]}
-    for event in client.generate(**question, settings=settings):
-        events.put((number, event))
-        if stopped.is_set():
-            return
-
-
-def _take_events(events: queue.Queue[tuple[int, dict[str, Any]]], answers: list[_Answer]) -> None:
-    """All events of the next short while."""
-    until = time.monotonic() + FRAME_SECONDS
-    while (left := until - time.monotonic()) > 0:
-        try:
-            number, event = events.get(timeout=left)
-        except queue.Empty:
-            return
-        answers[number].take(event)
-
-
-def _frame(answers: list[_Answer], panes: list[_Pane], pool: WorkerPool, t: Translator) -> dict[Any, Any]:
-    changes: dict[Any, Any] = {}
-    for pane, answer in zip(panes, answers, strict=False):
-        if answer.changed:
-            answer.changed = False
-            changes |= {pane.chat: answer.messages(t), pane.facts: _facts(answer, pool, t), pane.tokens: coloured(answer.pieces)}
-    return changes
-
-
-def _facts(answer: _Answer, pool: WorkerPool, t: Translator) -> str:
-    """Who answers (folder and fingerprint read by the pane's own process), and how fast."""
-    loaded = pool.client(answer.model).loaded or {}
-    lines = [f"`{str(loaded.get('fingerprint', ''))[:12]}` {escape(loaded.get('path', answer.model))}" if loaded else t("chat.loading")]
-    done = answer.done
-    if done is not None:
-        lines.append(
-            t(
-                "chat.numbers",
-                tokens=t.number(done.get("new_tokens", len(answer.ids))),
-                characters=t.number(done.get("characters", len(answer.text))),
-                speed=t.number(round(done.get("characters_per_second") or 0)),
-                first=t.number((done.get("time_to_first_token_seconds") or 0) * 1000, 0),
-            )
-        )
-        if not loaded.get("is_chat", True):
-            lines.append(t("chat.plain_model"))
-    elif answer.ids:
-        lines.append(t("chat.tokens_so_far", tokens=t.number(len(answer.ids))))
-    return "  \n".join(lines)
+def _touch(visit: Visit) -> Changes:
+    """The models were chosen by hand: new results must not change them."""
+    visit.touched = True
+    return {}

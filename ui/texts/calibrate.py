@@ -1,0 +1,178 @@
+"""Texts of the calibrate tab. The English words of what calibration has done are those of the command line."""
+
+from __future__ import annotations
+
+from lep_core.calibration.outcome import ENGLISH
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "calibrate.intro": (
+        "Propagation can cost the model some of its skills. Here it wins them back: it learns for a short while, and is measured before and after.",
+        "Перенос может стоить модели части умений. Здесь она их возвращает: недолго доучивается, и до и после этого её измеряют.",
+    ),
+    "calibrate.path": ("What it learns from", "На чём она учится"),
+    "path.self": ("Its original's own answers", "Ответы исходной модели"),
+    "path.data": ("My conversations", "Мои диалоги"),
+    "path.traditional": ("A base model and my conversations", "Базовая модель и мои диалоги"),
+    "path_about.self": (
+        "**Self-calibration**: the original instruct model answers prompts, the answers are filtered, copy tasks from your text are added, and the adapted model learns them. "
+        "It needs no data but prompts, and none if they are made from your text. The original is the ceiling: where the adapted model is already better, its answers pull it down.",
+        "**Самокалибровка**: исходная инструктивная модель отвечает на запросы, ответы фильтруются, к ним добавляются задания на копирование из вашего текста, и адаптированная модель учится на них. "
+        "Данные не нужны, кроме запросов, а их можно составить из вашего текста. Исходная модель здесь потолок: где адаптированная уже лучше, такие ответы тянут её вниз.",
+    ),
+    "path_about.data": (
+        "**Instruction tuning**: the adapted instruct model goes on learning from conversations that you have: messages, prompt and response, Alpaca or ShareGPT records.",
+        "**Дообучение на инструкциях**: адаптированная инструктивная модель учится дальше на ваших диалогах: записи messages, prompt и response, Alpaca или ShareGPT.",
+    ),
+    "path_about.traditional": (
+        "**The traditional way, to compare with**: the adapted base model, before any propagation, becomes an instruct model by your conversations alone, with the chat template of the instruct model. "
+        "It needs many thousands of conversations for what propagation carries over for nothing; measure both.",
+        "**Традиционный путь, для сравнения**: адаптированная базовая модель, без всякого переноса, становится инструктивной только на ваших диалогах, с шаблоном диалога инструктивной модели. "
+        "Нужны многие тысячи диалогов для того, что перенос даёт даром; измерьте оба.",
+    ),
+    "calibrate.upload_prompts": ("Upload prompts", "Загрузить запросы"),
+    "calibrate.upload_data": ("Upload conversations", "Загрузить диалоги"),
+    "calibrate.group_pairs": ("Prompts and copy tasks", "Запросы и копирование"),
+    "calibrate.group_filters": ("Which answers are learned", "Какие ответы идут в обучение"),
+    "calibrate.group_learning": ("How it learns", "Как она учится"),
+    "calibrate.group_measuring": ("What is measured", "Что измеряется"),
+    "calibrate.settings": ("All settings", "Все настройки"),
+    "calibrate.make_pairs": ("Make the pairs and look at them", "Составить пары и посмотреть"),
+    "calibrate.train": ("Calibrate", "Калибровать"),
+    "calibrate.train_data": ("Train on the conversations", "Обучить на диалогах"),
+    "calibrate.blocked": ("{button}: {need}", "{button}: {need}"),
+    "calibrate.need_model": ("choose a model first", "сначала выберите модель"),
+    "calibrate.need_propagated": ("propagate a model first (step 5)", "сначала сделайте перенос (шаг 5)"),
+    "calibrate.need_trained": ("train a base model first (step 4)", "сначала обучите базовую модель (шаг 4)"),
+    "calibrate.need_teacher": ("choose the original instruct model", "выберите исходную инструктивную модель"),
+    "calibrate.need_prompts": ("give prompts or text", "дайте запросы или текст"),
+    "calibrate.need_data": ("give conversations", "дайте диалоги"),
+    "calibrate.use_pairs": ("Pairs to learn", "Пары для обучения"),
+    "calibrate.use_pairs_info": (
+        "Those that were made and looked at, or new ones made in the same job",
+        "Уже составленные и просмотренные или новые, составленные в том же задании",
+    ),
+    "calibrate.new_pairs": ("make them in the same job", "составить в том же задании"),
+    "calibrate.pairs": ("pairs", "пары"),
+    # The pairs.
+    "pairs.title": ("The pairs: what the original answered", "Пары: что ответила исходная модель"),
+    "pairs.select": ("Pairs", "Пары"),
+    "pairs.none": (
+        "No pairs yet. Make them, look at what would be learned, then calibrate.",
+        "Пар пока нет. Составьте их, посмотрите, что пойдёт в обучение, и калибруйте.",
+    ),
+    "pairs.summary": (
+        "**{kept}** of {given} answers are learned, and **{copies}** copy tasks.",
+        "В обучение идут ответы: **{kept}** из {given}, и задания на копирование: **{copies}**.",
+    ),
+    "pairs.prompts_from_file": ("Prompts from your files: {kept} of {candidates}", "Запросы из ваших файлов: {kept} из {candidates}"),
+    "pairs.prompts_from_corpus": (
+        "Prompts made from the text: {kept} of {candidates}",
+        "Запросы, составленные из текста: {kept} из {candidates}",
+    ),
+    "pairs.dropped_prompts": ("prompts left out: {reasons}", "запросы не взяты: {reasons}"),
+    "pairs.dropped_answers": ("answers left out: {reasons}", "ответы не взяты: {reasons}"),
+    "pairs.speed": ("{answers} answers, {rate} per second", "ответов: {answers}, в секунду: {rate}"),
+    "pairs.prompt": ("Prompt", "Запрос"),
+    "pairs.answer": ("Answer of the original", "Ответ исходной модели"),
+    "pairs.verdict": ("Learned?", "В обучение?"),
+    "pairs.shown": ("Show", "Показать"),
+    "pairs.page": ("Page", "Страница"),
+    "pairs.download": ("Download pairs.jsonl to edit", "Скачать pairs.jsonl для правки"),
+    "pairs.edit": (
+        "Edited it? Choose “My conversations” above and upload it there.",
+        "Поправили? Выберите выше «Мои диалоги» и загрузите файл туда.",
+    ),
+    "shown.all": ("everything", "всё"),
+    "shown.kept": ("learned answers", "ответы для обучения"),
+    "shown.left-out": ("left-out answers", "не взятые ответы"),
+    "shown.copies": ("copy tasks", "копирование"),
+    "reason.learned": ("yes", "да"),
+    "reason.copy": ("yes, copy task", "да, копирование"),
+    "reason.empty": ("no: empty", "нет: пусто"),
+    "reason.unfinished": ("no: cut off by the length limit", "нет: оборван пределом длины"),
+    "reason.short": ("no: too short", "нет: слишком короткий"),
+    "reason.long": ("no: too long", "нет: слишком длинный"),
+    "reason.script": ("no: in another script", "нет: другим письмом"),
+    "reason.repetitive": ("no: goes in circles", "нет: ходит по кругу"),
+    "reason.repeated": ("no: prompt occurred before", "нет: запрос уже был"),
+    "reason.judge": ("no: the judge likes others better", "нет: судья предпочёл другие"),
+    "dropped.empty": ("empty {n}", "пустые {n}"),
+    "dropped.unfinished": ("cut off {n}", "оборванные {n}"),
+    "dropped.short": ("too short {n}", "слишком короткие {n}"),
+    "dropped.long": ("too long {n}", "слишком длинные {n}"),
+    "dropped.script": ("in another script {n}", "другим письмом {n}"),
+    "dropped.repetitive": ("going in circles {n}", "ходят по кругу {n}"),
+    "dropped.repeated": ("repeated {n}", "повторы {n}"),
+    "dropped.judge": ("by the judge {n}", "отклонил судья {n}"),
+    "dropped.measured": ("kept for measuring {n}", "оставлены для измерений {n}"),
+    "dropped.limit": ("beyond the limit {n}", "сверх предела {n}"),
+    "dropped.unusable": ("unusable records {n}", "негодные записи {n}"),
+    # The result.
+    "calibrated.title": ("What it has done", "Что это дало"),
+    "calibrated.select": ("Calibration", "Калибровка"),
+    "calibrated.none": ("Nothing calibrated yet.", "Ещё ничего не откалибровано."),
+    "calibrated.waiting": ("{name}: {state}. {stage}", "{name}: {state}. {stage}"),
+    "calibrated.loss": (
+        "Loss of held-out answers per byte: {before} before, {after} after",
+        "Потери на отложенных ответах, на байт: {before} до, {after} после",
+    ),
+    "calibrated.learned": (
+        "{conversations} conversations, {steps} steps, {parameters} parameters learned, {time}",
+        "диалогов: {conversations}, шагов: {steps}, обучено параметров: {parameters}, {time}",
+    ),
+    "calibrated.next": (
+        "Next: chat with it beside the original, compare all models in the benchmark, or export it. It is on their lists now.",
+        "Дальше: поговорите с ней рядом с исходной, сравните все модели или экспортируйте её. Она уже есть в их списках.",
+    ),
+    "calibrated.measure": ("What is measured", "Что измерено"),
+    "calibrated.before": ("Before", "До"),
+    "calibrated.after": ("After", "После"),
+    "calibrated.teacher": ("Original", "Исходная"),
+    "calibrated.difference": ("After − before [95 %]", "После − до [95 %]"),
+    "calibrated.n": ("n", "n"),
+    "calibrated.curve": ("Loss of answers (less is better)", "Потери на ответах (меньше – лучше)"),
+    "calibrated.loss_axis": ("nats per token", "нат на токен"),
+    "calibrated.learning": ("learned", "обучение"),
+    "calibrated.heldout": ("held out", "отложенные"),
+    "calibrated.history": ("All calibrations", "Все калибровки"),
+    "calibrated.name": ("Run", "Запуск"),
+    "calibrated.state": ("State", "Состояние"),
+    "calibrated.created": ("Started", "Начато"),
+    "calibrated.way": ("Learned from", "На чём"),
+    "calibrated.steps": ("Steps", "Шагов"),
+    "calibrated.right_before": ("Right before", "Верно до"),
+    "calibrated.right_after": ("Right after", "Верно после"),
+    "calibrated.bits_before": ("Bits/byte before", "Бит/байт до"),
+    "calibrated.bits_after": ("Bits/byte after", "Бит/байт после"),
+    "calibrated.seconds": ("Seconds", "Секунд"),
+    "way.self": ("own answers", "ответы исходной"),
+    "way.pairs": ("pairs only", "только пары"),
+    "way.data": ("conversations", "диалоги"),
+    "way.traditional": ("base model, conversations", "базовая, диалоги"),
+    "outcome.accuracy_up": (
+        ENGLISH["accuracy_up"],
+        "Верные ответы{language}: {before:.1%} до, {after:.1%} после: {difference:+.1%} [{low:+.1%}, {high:+.1%}], n = {n}. Калибровка помогла.",
+    ),
+    "outcome.accuracy_down": (
+        ENGLISH["accuracy_down"],
+        "Верные ответы{language}: {before:.1%} до, {after:.1%} после: {difference:+.1%} [{low:+.1%}, {high:+.1%}], n = {n}. Калибровка стоила умений: "
+        "попробуйте меньшую скорость обучения, меньше шагов или более разные запросы.",
+    ),
+    "outcome.accuracy_open": (
+        ENGLISH["accuracy_open"],
+        "Верные ответы{language}: {before:.1%} до, {after:.1%} после: {difference:+.1%} [{low:+.1%}, {high:+.1%}], n = {n}. Разница не доказана.",
+    ),
+    "outcome.bits_kept": (
+        ENGLISH["bits_kept"],
+        "Бит на байт: {before:.4f} до, {after:.4f} после ({change:+.1%}), в пределах 2 %, которые может стоить калибровка.",
+    ),
+    "outcome.bits_worse": (
+        ENGLISH["bits_worse"],
+        "Бит на байт: {before:.4f} до, {after:.4f} после ({change:+.1%}): больше 2 %, которые может стоить калибровка. Помогают меньше шагов, меньшая "
+        "скорость обучения, больше заданий на копирование.",
+    ),
+    "outcome.not_measured": (
+        "Nothing was measured: give questions with answers, and text.",
+        "Ничего не измерено: дайте вопросы с ответами и текст.",
+    ),
+}

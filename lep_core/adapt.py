@@ -5,6 +5,7 @@
       tokenizer/  initialized/  trained/   the stages on the base model; trained.checkpoints/ while it learns
       control-rows/  untrained/            control: the instruct model with the new vocabulary and no training
       instruct-<method>/                   the result, one folder a propagation method
+      pairs/  calibrated-<method>/         with calibrate: the instruct model's own answers, and each result after learning them
       traditional/                         with instruction data: the trained base model tuned on it, to compare with
       evaluation/  evaluation-replay/  speed/
       report.json                          the settings at first, the report at the end
@@ -32,6 +33,7 @@ from lep_core.progress import SILENT, Reporter
 # Settings that do not change a stage's result.
 INCIDENTAL_SETTINGS = ("resume", "overwrite", "threads")
 TRADITIONAL = "traditional"
+PAIRS = "pairs"
 FERTILITY_SHOWN = ("name", "vocab_size", "characters_per_token", "tokens_per_word", "round_trip_ok")
 
 
@@ -40,13 +42,14 @@ class AdaptReport:
     """Every stage's report, and the measurements of original, control and results side by side.
 
     `results` and `speed` name the models by their folder (with its parents where two are called alike): the instruct model's own name,
-    "untrained" for the control (new vocabulary, averaged rows, no training), "instruct-<method>" and "traditional". The task "bits-per-byte/replay" is measured on the held-out
-    part of the replay text.
+    "untrained" for the control (new vocabulary, averaged rows, no training), "instruct-<method>", "calibrated-<method>" and "traditional".
+    The task "bits-per-byte/replay" is measured on the held-out part of the replay text.
     """
 
     output: str
     stages: dict[str, dict[str, Any]]
     propagate: dict[str, dict[str, Any]]
+    calibrate: dict[str, dict[str, Any]]
     fertility: list[dict[str, Any]]
     results: list[dict[str, Any]]
     speed: list[dict[str, Any]]
@@ -80,6 +83,7 @@ class AdaptReport:
             "initialize": self.stages.get("initialized"),
             "train": self.stages.get("trained"),
             "propagate": self.propagate,
+            "calibrate": self.calibrate,
             "traditional": self.stages.get("traditional"),
             "fertility": self.fertility,
             "results": self.results,
@@ -109,7 +113,7 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     else:
         clear_output(output, overwrite=config.overwrite)
     stages = _Stages(config, output, reporter)
-    for step in (_prepare, _train, _propagate, _tune_traditionally, _measure):
+    for step in (_prepare, _train, _propagate, _calibrate, _tune_traditionally, _measure):
         step(stages)
         if stages.stopped:
             break
@@ -121,7 +125,8 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
         output=str(output),
         stages=stages.reports,
         verdict=[statement.in_english() for statement in said],
-        propagate={method: stages.reports[f"instruct-{method}"] for method in config.method if f"instruct-{method}" in stages.reports},
+        propagate=stages.by_method("instruct"),
+        calibrate=stages.by_method("calibrated"),
         fertility=fertility,
         results=stages.results,
         speed=speed,
@@ -140,7 +145,7 @@ def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     from lep_core.tokenizer.variants import wanted_tokens
     from lep_core.training.loop import check_block_size
 
-    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items, *config.instruction_data)
+    inputs = (config.base, config.instruct, *config.input, *config.replay, *config.items, *config.instruction_data, *config.prompt_file)
     inputs += (config.source,) if config.source else ()
     check_apart(output, *pipeline.existing_paths(inputs))
     base = inspect_model(config.base)
@@ -150,21 +155,19 @@ def _refuse_early(config: configs.AdaptConfig, output: Path) -> None:
     wanted_tokens(_building(config, output), Definition.read(base.path))
     if config.items:
         read_items(config.items)
+    if config.prompt_file and not config.calibrate:
+        raise ConfigError("prompt_file", "--prompt-file is given, but nothing is calibrated", "Add --calibrate, or leave --prompt-file out")
+    for name in ("instruction_data", "calibrate"):
+        if getattr(config, name) and not inspect_model(config.instruct).has_chat_template:
+            raise ConfigError(
+                name,
+                f"the instruct model {config.instruct} has no chat template, so there is no way to ask it",
+                f"Give an instruct model with a chat template, or leave {flag(name)} out",
+            )
     if config.instruction_data:
-        _refuse_instruction_data(config)
+        from lep_core.tuning.conversations import read_conversations
 
-
-def _refuse_instruction_data(config: configs.AdaptConfig) -> None:
-    from lep_core.models import inspect_model
-    from lep_core.tuning.conversations import read_conversations
-
-    if not inspect_model(config.instruct).has_chat_template:
-        raise ConfigError(
-            "instruction_data",
-            f"the instruct model {config.instruct} has no chat template, so the traditional way cannot be compared with it",
-            "Give an instruct model with a chat template, or leave --instruction-data out",
-        )
-    read_conversations(config.instruction_data)
+        read_conversations(config.instruction_data)
 
 
 def _refuse_other_settings(config: configs.AdaptConfig, output: Path) -> None:
@@ -205,8 +208,15 @@ class _Stages:
     @property
     def models(self) -> tuple[str, ...]:
         """What is measured side by side: the original, the control, the results."""
-        results = [f"instruct-{method}" for method in self.config.method] + [TRADITIONAL] * bool(self.config.instruction_data)
-        return (self.config.instruct, self.path("untrained"), *map(self.path, results))
+        config = self.config
+        results = [f"instruct-{method}" for method in config.method]
+        results += [f"calibrated-{method}" for method in config.method if config.calibrate]
+        results += [TRADITIONAL] * bool(config.instruction_data)
+        return (config.instruct, self.path("untrained"), *map(self.path, results))
+
+    def by_method(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The reports of one kind of result, by propagation method."""
+        return {method: self.reports[f"{kind}-{method}"] for method in self.config.method if f"{kind}-{method}" in self.reports}
 
     def run(self, folder: str, verb: str, config: Config) -> None:
         """Make the result of one verb, unless it is there."""
@@ -318,6 +328,38 @@ def _propagation(stages: _Stages, folder: str, *, base: str, adapted: str, metho
         base=base, adapted=adapted, instruct=stages.config.instruct, method=method, output=stages.path(folder), overwrite=True
     )
     stages.run(folder, "propagate", settings)
+
+
+def _calibrate(stages: _Stages) -> None:
+    """Each result learns the instruct model's own answers, which are made once."""
+    config = stages.config
+    if not config.calibrate:
+        return
+    common: dict[str, Any] = {"device": config.device, "precision": config.precision, "threads": config.threads, "seed": config.seed}
+    common |= {"resume": config.resume, "overwrite": True}
+    pairs = configs.CalibrateConfig(
+        model=stages.path(f"instruct-{config.method[0]}"),
+        teacher=config.instruct,
+        prompt_file=config.prompt_file,
+        input=(stages.path("corpus"),),
+        # Named here so that no pair is made of them.
+        items=config.items,
+        max_prompts=config.max_prompts,
+        pairs_only=True,
+        output=stages.path(PAIRS),
+        **common,
+    )
+    stages.run(PAIRS, "calibrate", pairs)
+    for method in config.method:
+        settings = configs.CalibrateConfig(
+            model=stages.path(f"instruct-{method}"),
+            data=(str(stages.output / PAIRS / "pairs.jsonl"),),
+            preset=config.calibration_preset,
+            learning_rate=config.calibration_learning_rate,
+            output=stages.path(f"calibrated-{method}"),
+            **common,
+        )
+        stages.run(f"calibrated-{method}", "calibrate", settings)
 
 
 def _tune_traditionally(stages: _Stages) -> None:

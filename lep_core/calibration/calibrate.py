@@ -304,6 +304,8 @@ def _or_stop(result: Result | None) -> Result:
 
 
 def _nothing_kept(report: FilterReport) -> CorpusError:
+    if not report.given:
+        return CorpusError("no prompt was found or could be made from the text", "Give prompts with --prompt-file, or longer text")
     reasons = ", ".join(f"{reason}: {count}" for reason, count in report.to_json()["dropped"].items())
     first = next(iter(report.to_json()["dropped"]), "")
     hints = {

@@ -8,17 +8,20 @@ from lep_core.config.base import Config, base_type, field_type, flag, is_optiona
 from lep_core.config.common import DEVICES, PRECISIONS
 from lep_core.config.corpus import AddCorpusConfig
 from lep_core.config.embeddings import ExploreEmbeddingsConfig
-from lep_core.config.evaluation import ITEM_TASKS, TASKS, BenchmarkSpeedConfig, EvaluateConfig, GenerateConfig
-from lep_core.config.path import EXPORT_FORMATS, AdaptConfig, DemoConfig, ExportConfig
+from lep_core.config.evaluation import HARNESS_PREFIX, ITEM_TASKS, TASKS, BenchmarkSpeedConfig, EvaluateConfig, GenerateConfig
+from lep_core.config.export import EXPORT_FORMATS, ExportConfig
+from lep_core.config.path import AdaptConfig, DemoConfig
 from lep_core.config.propagation import METHODS, PAPER_METHODS, PropagateConfig
 from lep_core.config.tokenizer import DEFAULT_NEW_TOKENS, DEFAULT_VOCAB_SIZE, VARIANTS, BuildTokenizerConfig, MeasureFertilityConfig
 from lep_core.config.training import HEADS, INITIALIZATIONS, METHODS_WITH_TEXT, InitializeConfig, SweepConfig, TrainConfig
+from lep_core.config.tuning import CalibrateConfig
 
 __all__ = [
     "DEFAULT_NEW_TOKENS",
     "DEFAULT_VOCAB_SIZE",
     "DEVICES",
     "EXPORT_FORMATS",
+    "HARNESS_PREFIX",
     "HEADS",
     "INITIALIZATIONS",
     "ITEM_TASKS",
@@ -32,6 +35,7 @@ __all__ = [
     "AddCorpusConfig",
     "BenchmarkSpeedConfig",
     "BuildTokenizerConfig",
+    "CalibrateConfig",
     "Config",
     "DemoConfig",
     "EvaluateConfig",

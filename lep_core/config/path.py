@@ -1,4 +1,4 @@
-"""Settings of the whole path and of what leaves it."""
+"""Settings of the whole path."""
 
 from __future__ import annotations
 
@@ -19,18 +19,6 @@ from lep_core.config.common import (
 from lep_core.config.propagation import METHODS
 from lep_core.config.tokenizer import VARIANTS, check_vocabulary
 from lep_core.config.training import HEADS, INITIALIZATIONS
-
-EXPORT_FORMATS = ("hf",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig(Config):
-    """Write a model as a folder for others, with a model card and proof that it computes the same."""
-
-    model: str = option(help="model folder to export", kind="model")
-    output: str = output_option()
-    format: str = option("hf", help="hf: Hugging Face folder for transformers and vLLM", choices=EXPORT_FORMATS)
-    overwrite: bool = overwrite_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +51,39 @@ class AdaptConfig(Config):
     )
     head: str = option("own", help="own: average the head's rows too; tie: copy the input rows", choices=HEADS, advanced=True)
     method: tuple[str, ...] = option(("conversion",), help="how embeddings reach the instruct model; several may be given", choices=METHODS)
+    instruction_data: tuple[str, ...] = option(
+        (),
+        help="conversations to compare with the traditional way: the adapted base model is tuned on them to a further result, and measured"
+        " with the others; layouts as for calibrate",
+        kind="items",
+    )
+    instruction_preset: str = option(
+        "traditional",
+        help="instruction data: how the adapted base model is tuned, as in calibrate; laptop: all weights, for small models",
+        choices=("traditional", "laptop"),
+        advanced=True,
+    )
+    instruction_epochs: float = option(
+        1.0, help="instruction data: passes over the conversations", minimum=0.001, maximum=1000.0, advanced=True
+    )
+    calibrate: bool = option(
+        False, help="self-calibrate a copy of each result: it learns the instruct model's own answers, and is measured with the others"
+    )
+    prompt_file: tuple[str, ...] = option(
+        (), help="calibrate: files with prompts that the instruct model answers; by default prompts are made from the text", kind="items"
+    )
+    calibration_preset: str = option(
+        "self-calibration",
+        help="calibrate: how the copies learn, as in calibrate; laptop: all weights, for small models",
+        choices=("self-calibration", "laptop"),
+        advanced=True,
+    )
+    calibration_learning_rate: float | None = option(
+        None, help="calibrate: peak learning rate; by default the preset's", minimum=1e-8, maximum=1.0, advanced=True
+    )
+    max_prompts: int = option(
+        10_000, help="calibrate: largest number of prompts", unit="prompts", minimum=1, maximum=10_000_000, advanced=True
+    )
     items: tuple[str, ...] = option((), help="JSONL with checkable prompts and answers to measure the result on", kind="items")
     steps: int | None = option(
         None, help="optimizer steps; by default one pass over the text", unit="steps", minimum=1, maximum=100_000_000

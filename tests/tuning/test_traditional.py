@@ -66,6 +66,6 @@ def test_what_cannot_work_is_refused_before_the_first_stage(settings, tiny, tmp_
     with pytest.raises(CorpusError, match="its keys are text"):
         adapt(settings(instruction_data=settings().input))
     edit_json(tmp_path / "model-1" / "tokenizer_config.json", chat_template=None)
-    with pytest.raises(ConfigError, match="has no chat template, so the traditional way cannot be compared"):
+    with pytest.raises(ConfigError, match="has no chat template, so there is no way to ask it"):
         adapt(settings())
     assert not (tmp_path / "out").exists()

@@ -1,13 +1,16 @@
 """Propagation of whole checkpoints: the authors' way (load the models, loop, gelsy, save) beside ours, with the limits of the machine.
 
     python -m benchmarks.propagation                                              # conversion, a small Llama
-    python -m benchmarks.propagation --method swap --shards 8
-    python -m benchmarks.propagation --hidden 2048 --layers 16 --vocabulary 128000 --repeats 1      # 1B
+    python -m benchmarks.propagation --method swap --layout own --hidden 2048 --layers 20 --shards 6            # 2.2 GB
+    python -m benchmarks.propagation --hidden 2048 --layers 16 --vocabulary 128000 --repeats 1                 # 1B
     python -m benchmarks.propagation --hidden 4096 --layers 32 --vocabulary 128000 --shards 8 --repeats 1 --only "LEP Studio"   # 8B
 
-Random base, adapted and instruct checkpoints are made in `--folder` first (their bodies share files) and removed afterwards. Both
-tokenizers are synthetic byte-level BPE vocabularies, or the given ones. Ours is measured as the verb runs, flush to the disk included,
-but without the proof of equal logits, which loads small models twice. OMP_NUM_THREADS sets the threads of all.
+Random base, adapted and instruct checkpoints are made in `--folder` first (their bodies share files) and removed afterwards. With
+`--layout mixed` embedding and head share files with layers, as in downloaded checkpoints; with `own` they have a file of their own, as
+in all that LEP Studio writes. Both tokenizers are synthetic byte-level BPE vocabularies, or the given ones.
+
+Results are brought to the disk by both contenders (the peer's files are flushed after saving), or with `--cached` by neither. Ours is
+measured as the verb runs, but without the proof of equal logits, which loads small models twice. OMP_NUM_THREADS sets the threads of all.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import shutil
 import sys
@@ -26,7 +30,9 @@ from typing import Any
 import torch
 
 from benchmarks.side_by_side import copy_gib_per_second, disk_write_gib_per_second, main, matmul_peak_gflops, timed
+from lep_core.models import streams
 from lep_core.models.safetensors_files import header_bytes
+from lep_core.tokenizer.mapping import build_mapping
 
 DTYPES = {"bfloat16": ("BF16", 2), "float16": ("F16", 2), "float32": ("F32", 4)}
 ROLES = ("instruct", "base", "adapted")
@@ -42,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=int, default=32_000, help="tokens of the old and of the new vocabulary")
     parser.add_argument("--shared", type=float, default=0.5, help="share of the new vocabulary that is old")
     parser.add_argument("--shards", type=int, default=4, help="weight files of each checkpoint; 1 is a single file")
+    parser.add_argument(
+        "--layout", default="mixed", choices=("mixed", "own"), help="embedding and head beside layers, or in their own file"
+    )
+    parser.add_argument("--cached", action="store_true", help="leave what is written in the page cache")
     parser.add_argument("--dtype", default="bfloat16", choices=list(DTYPES))
     parser.add_argument("--tokenizers", nargs=2, default=None, metavar=("OLD", "NEW"), help="folders of real tokenizers instead")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "lep-propagation-benchmark")
@@ -75,7 +85,9 @@ def peers(arguments: argparse.Namespace) -> Mapping[str, float]:
         instruct.get_output_embeddings().weight.data = changed[1]
         instruct.save_pretrained(output)
         tokenizers["adapted"].save_pretrained(output)
-    return figures | {"GiB written": written_gib(output)}
+        if not arguments.cached:
+            flush(output)
+    return figures | written(arguments, written_gib(output))
 
 
 def authors_map(old: Any, new: Any, base_UD: torch.Tensor, instruct_UD: torch.Tensor) -> torch.Tensor:
@@ -100,6 +112,9 @@ def ours(arguments: argparse.Namespace) -> Mapping[str, float]:
     from lep_core.propagation import propagate as stage
 
     vars(stage)["prove_written"] = lambda *_, **__: NOT_MADE
+    if arguments.cached:
+        streams.DIRECT_FROM_BYTES = 1 << 62
+        os.fsync = lambda _: None
     output = fresh(arguments)
     output.rmdir()
     base, adapted, instruct = (str(arguments.folder / name) for name in ("base", "adapted", "instruct"))
@@ -107,7 +122,7 @@ def ours(arguments: argparse.Namespace) -> Mapping[str, float]:
     figures: dict[str, float] = {}
     with timed(figures):
         report = pipeline.propagate(config).to_json()
-    return figures | {"GiB written": report["bytes_written"] / 2**30}
+    return figures | written(arguments, report["bytes_written"] / 2**30)
 
 
 def fresh(arguments: argparse.Namespace) -> Path:
@@ -118,6 +133,18 @@ def fresh(arguments: argparse.Namespace) -> Path:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return output
+
+
+def flush(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def written(arguments: argparse.Namespace, gib: float) -> dict[str, float]:
+    embeddings = 2 * rows_of(arguments, "adapted") * arguments.hidden * DTYPES[arguments.dtype][1] / 2**30
+    return {"GiB written": gib, "times the embeddings": gib / embeddings}
 
 
 def written_gib(folder: Path) -> float:
@@ -139,7 +166,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = (torch.randn(NOISE_ELEMENTS, generator=generator) * 0.02).to(getattr(torch, arguments.dtype))
     tensors = shapes(arguments)
-    plan = sharded(tensors, arguments.shards, DTYPES[arguments.dtype][1])
+    plan = sharded(tensors, arguments)
     for role in ROLES:
         folder = arguments.folder / role
         (folder / "config.json").write_text(json.dumps(config_of(arguments, rows_of(arguments, role))))
@@ -157,7 +184,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     note.write_text(json.dumps(wanted))
 
 
-SHAPE = ("hidden", "layers", "vocabulary", "shared", "shards", "dtype", "tokenizers")
+SHAPE = ("hidden", "layers", "vocabulary", "shared", "shards", "layout", "dtype", "tokenizers")
 
 
 def shapes(arguments: argparse.Namespace) -> dict[str, tuple[int, ...] | None]:
@@ -203,11 +230,12 @@ def config_of(arguments: argparse.Namespace, rows: int) -> dict[str, Any]:
     }
 
 
-def sharded(tensors: Mapping[str, tuple[int, ...] | None], shards: int, item: int) -> list[list[str]]:
-    """Names of the tensors of each file: embedding with the first layers, head with the last, about equal shares of the layers."""
-    names = list(tensors)
-    size = -(-len(names) // shards)
-    return [names[begin : begin + size] for begin in range(0, len(names), size)]
+def sharded(tensors: Mapping[str, tuple[int, ...] | None], arguments: argparse.Namespace) -> list[list[str]]:
+    """Names of the tensors of each file: embedding with the first layers and head with the last, or both in a file of their own."""
+    own = [name for name, shape in tensors.items() if shape is None] if arguments.layout == "own" and arguments.shards > 1 else []
+    names = [name for name in tensors if name not in own]
+    size = -(-len(names) // (arguments.shards - bool(own)))
+    return [names[begin : begin + size] for begin in range(0, len(names), size)] + ([own] if own else [])
 
 
 def write_shard(
@@ -287,28 +315,29 @@ def synthetic_bpe(arguments: argparse.Namespace, *, new: bool) -> tuple[dict[str
 
 def limits(arguments: argparse.Namespace) -> Mapping[str, str]:
     """Bandwidths, and the time that arithmetic and bytes of our own route need at the least."""
-    item = DTYPES[arguments.dtype][1]
-    rows, old = rows_of(arguments, "adapted"), rows_of(arguments, "base")
-    touched = sum(
-        path.stat().st_size
-        for path, names in zip(
-            sorted((arguments.folder / "instruct").glob("*.safetensors")),
-            sharded(shapes(arguments), arguments.shards, item),
-            strict=True,
-        )
-        if any(shapes(arguments)[name] is None for name in names)
-    )
-    gib = touched / 2**30
+    item, tensors = DTYPES[arguments.dtype][1], shapes(arguments)
+    touched = [names for names in sharded(tensors, arguments) if any(tensors[name] is None for name in names)]
+    kept = sum(item * torch.Size(tensors[name] or ()).numel() for names in touched for name in names if tensors[name] is not None)
+    gib = (kept + 2 * rows_of(arguments, "adapted") * arguments.hidden * item) / 2**30
     disk, copy = disk_write_gib_per_second(arguments.folder), copy_gib_per_second()
-    found = {"copy bandwidth": f"{copy:.1f} GiB/s", "disk write with flush": f"{disk:.2f} GiB/s"}
-    seconds = gib / disk
-    words = f"{gib:.2f} GiB to rewrite {seconds:.1f} s"
+    seconds = gib / (copy if arguments.cached else disk)
+    words = f"{gib:.2f} GiB to write {seconds:.1f} s"
     if arguments.method == "conversion":
-        peak = matmul_peak_gflops("float64")
-        gflop = 2 * (3 * min(old, rows) + 2 * rows) * arguments.hidden**2 / 1e9
+        peak, gflop = matmul_peak_gflops("float64"), arithmetic_gflop(arguments)
         seconds += gflop / peak
         words = f"{gflop:.0f} GFLOP in float64 at {peak:.0f} GFLOP/s {gflop / peak:.1f} s + {words}"
-    return found | {"arithmetic and bytes alone": f"{words} = {seconds:.1f} s"}
+    return {
+        "copy bandwidth": f"{copy:.1f} GiB/s",
+        "disk write with flush": f"{disk:.2f} GiB/s",
+        "arithmetic and bytes alone": f"{words} = {seconds:.1f} s",
+    }
+
+
+def arithmetic_gflop(arguments: argparse.Namespace) -> float:
+    """Of both maps: the Gram matrix and the right side over the tokens or the old tokens that spell them, and the product."""
+    mapping = build_mapping(arguments.folder / "base", arguments.folder / "adapted")
+    fitted = min(mapping.new_size, len(set(mapping.pieces_indices.tolist())))
+    return 2 * (3 * fitted + 2 * mapping.new_size) * arguments.hidden**2 / 1e9
 
 
 CONTENDERS = {"load, change, save with transformers": peers, "LEP Studio": ours}

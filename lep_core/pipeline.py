@@ -185,17 +185,58 @@ def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> R
     return _into_folder("propagate", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
 
 
+def calibrate(config: configs.CalibrateConfig, reporter: Reporter = SILENT) -> Report:
+    """Tune a chat model on given conversations, or on the answers of its own original."""
+    from lep_core.calibration.calibrate import calibrate as stage
+    from lep_core.models import resolve
+
+    models = {name: value for name in ("model", "teacher", "template_from", "judge") if (value := getattr(config, name)) is not None}
+    config = config.replace(**{name: str(resolve(value)) for name, value in models.items()})
+    output, checkpoints = Path(config.output), _checkpoints_of(config)
+    texts = _training_texts(config)
+    inputs = (
+        config.model,
+        *config.data,
+        *config.prompt_file,
+        *config.input,
+        *config.heldout,
+        *config.items,
+        *filter(None, (config.teacher, config.template_from, config.adapter, config.judge)),
+    )
+    check_apart(checkpoints, output, *existing_paths(inputs))
+
+    def run(folder: Path) -> Report:
+        return stage(
+            config,
+            texts=texts["texts"] if config.input else None,
+            heldout=texts["heldout"] if config.input or config.heldout else None,
+            output=folder,
+            checkpoints=checkpoints,
+            reporter=reporter,
+        )
+
+    return _into_folder("calibrate", config, inputs, run, replace=config.resume and _was_stopped(output, "calibrate"))
+
+
 def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Report:
     """Measure models on the same text and items."""
     from lep_core.evaluation.evaluate import evaluate as stage
+    from lep_core.evaluation.partial import drop_partial, partial_folder
     from lep_core.models.adapters import mention_adapters
 
     mention_adapters(config.model, reporter)
+    partial = None if config.output is None else partial_folder(config.output)
 
     def run(output: Path | None) -> Report:
-        return stage(config, texts=lambda: measuring_texts(config), output=output, reporter=reporter)
+        return stage(config, texts=lambda: measuring_texts(config), output=output, partial=partial, reporter=reporter)
 
-    return _into_optional_folder("evaluate", config, (*config.model, *config.input, *config.items), run)
+    inputs = (*config.model, *config.input, *config.items, *config.shot_items, *filter(None, (config.harness_path,)))
+    replace = config.resume and config.output is not None and _was_stopped(Path(config.output), "evaluate")
+    report = _into_optional_folder("evaluate", config, inputs, run, replace=replace)
+    if partial is not None and not report.to_json()["stopped"]:
+        # Only now the result has its final name.
+        drop_partial(partial)
+    return report
 
 
 def benchmark_speed(config: configs.BenchmarkSpeedConfig, reporter: Reporter = SILENT) -> Report:
@@ -232,14 +273,23 @@ def generate(config: configs.GenerateConfig, reporter: Reporter = SILENT) -> Rep
 def export(config: configs.ExportConfig, reporter: Reporter = SILENT) -> Report:
     """Write a model folder for others, with a model card and proof of equal logits."""
     from lep_core.export.folder import export_model as stage
+    from lep_core.export.hub import check_push, push_folder
     from lep_core.models import resolve
     from lep_core.models.adapters import mention_adapters
 
+    if config.push_to:
+        check_push(config.push_to)
     config = config.replace(model=str(resolve(config.model)))
     mention_adapters([config.model], reporter)
-    return _into_folder(
-        "export", config, (config.model,), lambda output: stage(config, output=output, reporter=reporter), report_file=False
-    )
+
+    def run(output: Path) -> Any:
+        return stage(config, output=output, reporter=reporter, texts=texts_of(config, config.input) if config.input else ())
+
+    report: Any = _into_folder("export", config, (config.model, *config.input), run, report_file=False)
+    if config.push_to:
+        address = push_folder(Path(config.output), config.push_to, private=config.private, reporter=reporter)
+        report = dataclasses.replace(report, pushed_to=address)
+    return report
 
 
 def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> Report:
@@ -272,6 +322,7 @@ VERBS: dict[str, Verb] = {
         Verb("sweep-learning-rate", configs.SweepConfig, sweep_learning_rate),
         Verb("train", configs.TrainConfig, train),
         Verb("propagate", configs.PropagateConfig, propagate),
+        Verb("calibrate", configs.CalibrateConfig, calibrate),
         Verb("evaluate", configs.EvaluateConfig, evaluate),
         Verb("benchmark-speed", configs.BenchmarkSpeedConfig, benchmark_speed),
         Verb("explore-embeddings", configs.ExploreEmbeddingsConfig, explore_embeddings, light=True),
@@ -308,7 +359,7 @@ def measuring_texts(config: configs.EvaluateConfig | configs.BenchmarkSpeedConfi
                 yield text
 
 
-def _checkpoints_of(config: configs.TrainConfig) -> Path:
+def _checkpoints_of(config: configs.TrainConfig | configs.CalibrateConfig) -> Path:
     output = Path(config.output)
     return Path(config.checkpoints) if config.checkpoints else output.with_name(output.name + ".checkpoints")
 
@@ -317,7 +368,7 @@ def _training_inputs(config: configs.TrainConfig) -> tuple[str, ...]:
     return (config.model, *config.input, *config.replay, *config.heldout, *([config.initial] if config.initial else []))
 
 
-def _training_texts(config: configs.TrainConfig) -> dict[str, Any]:
+def _training_texts(config: configs.TrainConfig | configs.CalibrateConfig) -> dict[str, Any]:
     """`texts`, `heldout` and `replay` of a training. Held out is decided by the text: whatever is measured on is never learned, not even
     as a repetition in another file."""
     from lep_core.corpus.split import digest_of
@@ -342,11 +393,13 @@ def _training_texts(config: configs.TrainConfig) -> dict[str, Any]:
     return {
         "texts": lambda: learned(config.input, "train" if config.heldout else "all"),
         "heldout": measured,
-        "replay": (lambda: learned(config.replay, "train")) if config.replay else None,
+        "replay": (lambda: learned(config.replay, "train")) if isinstance(config, configs.TrainConfig) and config.replay else None,
     }
 
 
-def _training_documents(config: configs.TrainConfig, inputs: Iterable[str], split: str = "all") -> Iterator[Document]:
+def _training_documents(
+    config: configs.TrainConfig | configs.CalibrateConfig, inputs: Iterable[str], split: str = "all"
+) -> Iterator[Document]:
     from lep_core.corpus.load import read_documents
 
     return read_documents(
@@ -354,7 +407,7 @@ def _training_documents(config: configs.TrainConfig, inputs: Iterable[str], spli
     )
 
 
-def _heldout_digests(config: configs.TrainConfig) -> set[bytes]:
+def _heldout_digests(config: configs.TrainConfig | configs.CalibrateConfig) -> set[bytes]:
     """Digests of the documents that `train` measures on.
 
     Given ones; else those that corpora hold out, and of all other text a share that is decided by a hash of each document.
@@ -404,8 +457,10 @@ def _into_folder(
     return report
 
 
-def _into_optional_folder(verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path | None], Report]) -> Report:
-    return run(None) if config.output is None else _into_folder(verb, config, inputs, run)
+def _into_optional_folder(
+    verb: str, config: Any, inputs: Iterable[str], run: Callable[[Path | None], Report], *, replace: bool = False
+) -> Report:
+    return run(None) if config.output is None else _into_folder(verb, config, inputs, run, replace=replace)
 
 
 def report_record(verb: str, config: Config, report: Report | None = None) -> dict[str, Any]:

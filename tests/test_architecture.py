@@ -10,15 +10,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("corpus", "tokenizer", "embeddings", "training", "propagation", "evaluation", "inference", "export", "demo")
+STAGES = (
+    "corpus",
+    "tokenizer",
+    "embeddings",
+    "training",
+    "propagation",
+    "tuning",
+    "calibration",
+    "evaluation",
+    "inference",
+    "export",
+    "demo",
+)
 FOUNDATION = {"errors", "progress", "files", "config", "models", "measuring", "names", "ranks"}
 # stage -> other stages that it may use
 BETWEEN_STAGES = {
     "embeddings": {"tokenizer"},
     "propagation": {"tokenizer"},
     "training": {"tokenizer"},
+    # Conversations are read like corpora, rendered as chat renders them, and learned with the parts of training.
+    "tuning": {"corpus", "tokenizer", "training", "propagation", "inference"},
+    "calibration": {"tuning", "inference", "evaluation"},
     "evaluation": {"inference"},
     "inference": {"tokenizer"},
+    "export": {"tokenizer", "inference"},
 }
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pandas", "plotly", "accelerate"}
 SOURCES = sorted([*ROOT.glob("lep_core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
@@ -98,7 +114,7 @@ def test_light_modules_import_nothing_heavy_at_module_level(path):
     heavy = {name.split(".")[0] for name in imports_of(path, top_level_only=True)} & HEAVY
     if own in LIGHT:
         assert not heavy
-    elif own in ("training", "models", "embeddings", "propagation", "evaluation", "inference"):
+    elif own in ("training", "models", "embeddings", "propagation", "tuning", "calibration", "evaluation", "inference"):
         # These must run on a machine that has torch and transformers only.
         assert not heavy & {"gradio", "datasets", "pandas", "plotly"}
 

@@ -116,6 +116,16 @@ def _connect(
     seen: gr.State,
 ) -> None:
     outputs = [studio.project, seen, *panel.outputs, *(item for part in parts.values() for item in part.outputs)]
+    # Every answer to the browser touches all outputs of its event: the ticks have this one, and only a change draws the tabs.
+    state_of_things = gr.Textbox("", visible="hidden", elem_id="state-of-things")
+
+    def look(project_id: str | None, selected: str | None) -> dict[Any, Any]:
+        projects = studio.backend.workspace.projects()
+        opened = next((item for item in projects if item.id == project_id), None)
+        found: list[Any] = [[(item.name, item.id) for item in projects], project_id]
+        if opened is not None:
+            found += [panel.signature(opened, selected), opened.settings, [(run.id, run.status().state) for run in opened.runs()]]
+        return {state_of_things: hashlib.sha256(repr(found).encode()).hexdigest()}
 
     def show(project_id: str | None, selected: str | None, before: dict[str, str]) -> dict[Any, Any]:
         choices = [(item.name, item.id) for item in studio.backend.workspace.projects()]
@@ -160,7 +170,8 @@ def _connect(
         return {remembered: {**(saved or {}), "project": project_id}} if project_id else {}
 
     view(page.load, load, inputs=[remembered], outputs=[*outputs, studio.tabs], t=studio.t)
-    for trigger in (timer.tick, studio.project.change, panel.select.change):
+    view(timer.tick, look, inputs=[studio.project, panel.select], outputs=[state_of_things], t=studio.t)
+    for trigger in (state_of_things.change, studio.project.change, panel.select.change):
         view(trigger, show, inputs=[studio.project, panel.select, seen], outputs=outputs, t=studio.t, trigger_mode="always_last")
     view(studio.project.change, remember_project, inputs=[studio.project, remembered], outputs=[remembered], t=studio.t)
     studio.tabs.select(

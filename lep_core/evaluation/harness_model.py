@@ -45,16 +45,24 @@ def language_model(generator: Generator, options: Options) -> Any:
 
     class Adapter(LM):
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            encoded = [_encoded(generator, *request.args) for request in requests]
+            encoded = [_encoded(generator, *map(_text, request.args)) for request in requests]
             return [(score.log_likelihood, score.is_greedy) for score in _scores(generator, encoded, options)]
 
         def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            return rolling(generator, [request.args[0] for request in requests], options)
+            return rolling(generator, [_text(request.args[0]) for request in requests], options)
 
         def generate_until(self, requests: list[Any]) -> list[str]:
             return generate_until(generator, [request.args for request in requests], options)
 
     return Adapter()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(
+            "harness", f"the task gives {value!r:.60} where a text belongs", "Mend doc_to_text and doc_to_target in its YAML file"
+        )
+    return value
 
 
 def _encoded(generator: Generator, context: str, continuation: str) -> Request:

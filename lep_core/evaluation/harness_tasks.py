@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lep_core.errors import ConfigError, CorpusError, ResourceError
 
@@ -33,6 +33,8 @@ _CODE_KEYS = {
 _PLAIN_TAG = re.compile(r"^tag:yaml\.org,2002:(?!python)")
 _NAMED = re.compile(rb"^(?:task|group|tag):[ \t]*[\"']?([\w.-]+)", re.MULTILINE)
 _CLOSE_NAMES = 3
+# Far above any real task; aliases make a small file say billions.
+_MOST_VALUES = 100_000
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ def find_tasks(names: Sequence[str], folder: str | Path | None = None, *, shots:
             hint = f"Did you mean {' or '.join(close)}?" if close else "`lm_eval ls tasks` lists the names"
             where = f", nor has {own}" if own is not None else ""
             raise ConfigError("harness", f"lm-evaluation-harness has no task {name}{where}", hint.removesuffix("?"))
+        for member in _members(index, name):
+            if member not in index:
+                raise ConfigError("harness", f"{name} names the task {member}, which there is not", "Mend its YAML file")
     library = _library_folder()
     for entry in _leaves(index, names):
         _check_metrics(f"the task {entry.name}", entry.cfg or {}, library)
@@ -123,12 +128,20 @@ def _use_library() -> None:
         raise ResourceError("lm-evaluation-harness is not installed", f"Install it: {INSTALL}") from error
     import logging
 
+    from jinja2 import TemplateRuntimeError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        def handle_exception(self, source: str | None = None) -> NoReturn:
+            try:
+                super().handle_exception(source)
+            except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+                raise TemplateRuntimeError(f"{type(error).__name__}: {error}") from error
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     present: Any = lm_eval.utils.env
     if not isinstance(present, ImmutableSandboxedEnvironment):
-        sandbox = ImmutableSandboxedEnvironment(loader=present.loader, undefined=present.undefined, keep_trailing_newline=True)
+        sandbox = Sandbox(loader=present.loader, undefined=present.undefined, keep_trailing_newline=True)
         sandbox.filters.update(present.filters)
         lm_eval.utils.env = sandbox
 
@@ -170,14 +183,24 @@ def _all_names() -> set[str]:
 
 
 def _members(index: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Names that a group refers to, through groups; a group's inline tasks are its own."""
+    """Names that a group refers to, through groups; a group's inline tasks are its own.
+
+    Raises:
+        ConfigError: a group holds itself.
+    """
+    yield from _members_below(index, name, (name,))
+
+
+def _members_below(index: Mapping[str, Any], name: str, above: tuple[str, ...]) -> Iterator[str]:
     entry = index.get(name)
     listed = (entry.cfg or {}).get("task") if entry is not None else None
     for one in listed if isinstance(listed, list) else []:
         member = one if isinstance(one, str) else (one.get("task") or one.get("group")) if isinstance(one, Mapping) else None
         if isinstance(member, str) and (isinstance(one, str) or "output_type" not in one):
+            if member in above:
+                raise ConfigError("harness", f"the group {member} holds itself", "Mend its YAML file")
             yield member
-            yield from _members(index, member)
+            yield from _members_below(index, member, (*above, member))
 
 
 def _leaves(index: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
@@ -197,7 +220,7 @@ def _leaves(index: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
 def _check_metrics(where: str, config: Mapping[str, Any], library: Path | None) -> None:
     """Refuse metrics that the harness would fetch from the hub, or load from a path, and run; `library` may hold functions of its own."""
     from lm_eval.api import metrics  # noqa: F401 - fills the registry
-    from lm_eval.api.registry import metric_registry
+    from lm_eval.api.registry import aggregation_registry, metric_registry
 
     if library is not None and config.get("process_results") is not None:
         return
@@ -211,6 +234,9 @@ def _check_metrics(where: str, config: Mapping[str, Any], library: Path | None) 
                 f"{where} counts with {metric}, which is not a metric of the harness itself",
                 "Choose another; no code is fetched",
             )
+        aggregation = one.get("aggregation") if library is None and isinstance(one, Mapping) else None
+        if aggregation is not None and aggregation not in tuple(aggregation_registry):
+            raise ConfigError("harness", f"{where} has no aggregation {aggregation!r:.80}", f"Known are {', '.join(aggregation_registry)}")
 
 
 def _checked_folder(folder: Path) -> Path:
@@ -236,25 +262,47 @@ def _checked_folder(folder: Path) -> Path:
                 if tag not in (None, "!") and not _PLAIN_TAG.match(tag):
                     raise _code(f"{file}, line {event.start_mark.line + 1}", f"runs Python code ({tag})")
             values = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
             raise CorpusError(f"{file} cannot be read as YAML: {_reason(error)}", "Mend the file") from error
         _check_values(file, values)
-        included = values.get("include", []) if isinstance(values, Mapping) else []
-        waiting += [(file.parent / one).resolve() for one in ([included] if isinstance(included, str) else included)]
+        waiting += [(file.parent / one).resolve() for one in _checked_names(file, values)]
     return folder.resolve()
 
 
-def _check_values(file: Path, value: Any) -> None:
-    if isinstance(value, Mapping):
-        _check_metrics(str(file), value, None)
-        for key, inner in value.items():
-            if key in _CODE_KEYS and inner not in (None, False):
-                raise _code(str(file), _CODE_KEYS[key])
-            if key not in ("metadata", "samples"):
-                _check_values(file, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_values(file, inner)
+def _checked_names(file: Path, values: Any) -> list[str]:
+    """The files that a task file includes; its names, and theirs, are texts."""
+    if not isinstance(values, Mapping):
+        return []
+    included = values.get("include") or []
+    listed = [included] if isinstance(included, str) else included
+    wrong = next((key for key in ("task", "group", "tag") if not isinstance(values.get(key), str | list | None)), None)
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        wrong = "include"
+    if wrong is not None:
+        raise CorpusError(f'{file} has no text, or list of texts, under the key "{wrong}"', "Mend the file")
+    return listed
+
+
+def _check_values(file: Path, values: Any) -> None:
+    """Refuse whatever would run code anywhere in a task file, and values without an end."""
+    waiting, left = [(values, True)], _MOST_VALUES
+    while waiting:
+        value, is_setting = waiting.pop()
+        if (left := left - 1) < 0:
+            raise CorpusError(f"{file} holds more than {_MOST_VALUES:,} values, or one that holds itself", "Write them without aliases")
+        if isinstance(value, list):
+            waiting += [(inner, is_setting) for inner in value]
+        elif isinstance(value, Mapping):
+            if is_setting:
+                _check_settings(file, value)
+            waiting += [(inner, is_setting and key not in ("metadata", "samples")) for key, inner in value.items()]
+
+
+def _check_settings(file: Path, settings: Mapping[Any, Any]) -> None:
+    _check_metrics(str(file), settings, None)
+    for key, what in _CODE_KEYS.items():
+        if settings.get(key) not in (None, False):
+            raise _code(str(file), what)
 
 
 def _with_paths(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

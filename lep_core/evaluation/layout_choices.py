@@ -59,8 +59,13 @@ def multiple_choice(record: Record) -> Choice:
 
 def mmlu(record: Record) -> Choice:
     """`question`, `choice0`, `choice1` ..., `answer` (Hendrycks et al. 2021)."""
-    names = sorted((key for key in record.values if re.fullmatch(r"choice\d{1,3}", key)), key=lambda key: int(key[6:]))
-    options = [record.values[name] for name in names]
+    numbers = sorted(int(key[6:]) for key in record.values if re.fullmatch(r"choice(?:0|[1-9]\d{0,2})", key))
+    if numbers != list(range(len(numbers))):
+        missing = next(number for number, found in enumerate(numbers) if number != found)
+        raise CorpusError(
+            f'{record.place} has no "choice{missing}" before its "choice{numbers[-1]}"', "Number the choices from 0 without gaps"
+        )
+    options = [record.values[f"choice{number}"] for number in numbers]
     return _choice(record, question=record.text("question"), options=options, answer=record.values.get("answer"))
 
 
@@ -73,6 +78,10 @@ def arc(record: Record) -> Choice:
         listed = {"text": [one.get("text") for one in listed], "label": [one.get("label") for one in listed]}
     if not isinstance(listed, dict) or not isinstance(listed.get("text"), list) or not isinstance(listed.get("label"), list):
         raise CorpusError(f'{record.place}: "choices" has no lists "text" and "label"', "Give ARC's own layout")
+    if len(listed["text"]) != len(listed["label"]):
+        raise CorpusError(
+            f"{record.place} has {len(listed['text'])} choices and {len(listed['label'])} labels", "Give each choice its label"
+        )
     key = record.values["answerKey"]
     if key not in listed["label"]:
         raise CorpusError(f'{record.place}: "answerKey" is {key!r:.60}, the labels are {listed["label"]!r:.100}', "Give one of the labels")
@@ -111,11 +120,16 @@ def _choice(record: Record, *, question: str, options: Any, answer: Any, cloze: 
     if not 2 <= len(texts) <= len(LETTERS):
         raise CorpusError(f"{record.place} has {len(texts)} choices", f"Give 2 to {len(LETTERS)}")
     subject = record.values.get("subject")
+    continues = record.values.get("cloze", cloze)
+    # In CSV everything is text.
+    continues = {"true": True, "1": True, "false": False, "0": False, "": cloze}.get(str(continues).strip().lower())
+    if continues is None:
+        raise CorpusError(f'{record.place}: "cloze" is {record.values["cloze"]!r:.60}', "Write true or false, or leave it out")
     return Choice(
         question=question,
         options=tuple(texts),
         answer=_answer_index(record.place, answer, texts),
-        cloze=bool(record.values.get("cloze", cloze)),
+        cloze=continues,
         language=record.language,
         group=subject if isinstance(subject, str) and subject else record.group,
     )

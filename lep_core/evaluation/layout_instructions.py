@@ -13,7 +13,8 @@ from lep_core.evaluation.record import Record
 
 # Value -> what it must be, in words, and how to tell.
 VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("count", "paragraph"), ("a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 10**6)),
+    "count": ("a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 10**6),
+    "paragraph": ("a whole number from 1 on", lambda value: type(value) is int and 1 <= value < 10**6),
     **dict.fromkeys(
         ("keywords", "options"),
         ("a list of texts", lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, str) and one for one in value)),

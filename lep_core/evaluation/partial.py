@@ -13,6 +13,7 @@ the undisturbed one would have computed, to the last bit. A torn last line is sk
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -32,9 +33,23 @@ BATCHES_FILE = "batches.jsonl"
 
 
 def partial_folder(output: str | Path) -> Path:
-    """Where an evaluation keeps what it has finished, beside its result."""
-    output = Path(output)
+    """Where an evaluation keeps what it has finished, beside its result.
+
+    Raises:
+        OutputError: nothing lies beside the root of the file system.
+    """
+    output = Path(os.path.abspath(output))
+    if not output.name:
+        raise OutputError(f"{output} is no possible folder for a result", "Choose another --output")
     return output.with_name(output.name + SUFFIX)
+
+
+def drop_partial(folder: Path) -> None:
+    """Delete what an evaluation has kept, and the folder unless other files lie there."""
+    for name in (RESULTS_FILE, FINISHED_FILE, BATCHES_FILE):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 class Batches:

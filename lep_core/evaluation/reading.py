@@ -111,8 +111,11 @@ def _rows(path: Path, stream: Iterable[str]) -> Iterator[Record]:
     reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     try:
         for row in reader:
-            values = {key: value for key, value in row.items() if key is not None and value is not None}
-            yield Record(f"{path}:{reader.line_num}", values, path)
+            if row.pop(None, None) is not None:  # type: ignore[call-overload]
+                raise CorpusError(
+                    f"{path}:{reader.line_num} has more fields than the first line has names", "Put fields with a comma in quotation marks"
+                )
+            yield Record(f"{path}:{reader.line_num}", {key: value for key, value in row.items() if value is not None}, path)
     except csv.Error as error:
         # The counter stands at the last line that was read whole.
         raise CorpusError(

@@ -29,6 +29,8 @@ class Record:
                 raise CorpusError(f'{self.place} has no text under the key "{key}"', "Write a text or leave the key out")
         try:
             json.dumps(self.values, ensure_ascii=False).encode()
+        except RecursionError as error:
+            raise CorpusError(f"{self.place} holds lists or objects that are nested too deep", "Leave them out") from error
         except UnicodeEncodeError as error:
             raise CorpusError(f"{self.place} holds half a character (a lone surrogate)", "Write the text as UTF-8") from error
 

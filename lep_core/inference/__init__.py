@@ -1,1 +1,1 @@
-"""Let a model answer: prompts, sampling, streaming, and one child process per model for chat panes."""
+"""Let models answer: prompts, sampling, streaming, several models over one body, and a child process for each body."""

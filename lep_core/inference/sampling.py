@@ -14,6 +14,8 @@ import torch
 from lep_core.config import Config, option
 from lep_core.errors import ModelError
 
+NOT_FINITE = ("the model computes NaN or infinite logits", "Check its weights, or compute in float32 with --precision float32")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings(Config):
@@ -28,10 +30,15 @@ class GenerationSettings(Config):
 
 
 class Sampler:
-    """Chooses tokens for one answer; keeps the answer's random numbers and the tokens seen so far."""
+    """Chooses tokens for one answer; keeps the answer's random numbers and the tokens seen so far.
+
+    Attributes:
+        is_plain: it always takes the likeliest token and looks at nothing else.
+    """
 
     def __init__(self, settings: GenerationSettings, *, prompt_ids: Sequence[int], rows: int, device: torch.device) -> None:
         self.settings = settings
+        self.is_plain = settings.temperature == 0.0 and settings.repetition_penalty == 1.0
         self._generator = torch.Generator(device=device)
         self._generator.manual_seed(settings.seed)
         self._seen_V: torch.Tensor | None = None
@@ -74,7 +81,7 @@ def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
 def checked_finite(largest: torch.Tensor) -> None:
     """Raise `ModelError` when the largest logits are not finite (a NaN anywhere in a row makes its maximum NaN)."""
     if not bool(torch.isfinite(largest).all()):
-        raise ModelError("the model computes NaN or infinite logits", "Check its weights, or compute in float32 with --precision float32")
+        raise ModelError(*NOT_FINITE)
 
 
 def filtered_probabilities(logits_V: torch.Tensor, settings: GenerationSettings) -> torch.Tensor:

@@ -246,7 +246,7 @@ def vocabulary_of(definition: Mapping[str, Any], name: str = "the tokenizer") ->
         special = {str(item["content"]): int(item["id"]) for item in definition.get("added_tokens") or [] if item.get("special")}
         vocabulary |= added
         distinct = set(vocabulary.values())
-        sound = all(isinstance(number, int) and number >= 0 for number in distinct)
+        sound = set(map(type, distinct)) <= {int} and min(distinct, default=0) >= 0
     except (KeyError, TypeError, ValueError) as error:
         raise TokenizerError(f"{name} is damaged ({type(error).__name__}: {error})", "Download the tokenizer again") from error
     if not sound or len(distinct) != len(vocabulary):

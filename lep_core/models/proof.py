@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lep_core.errors import ModelError
-from lep_core.models.folder import DTYPES, ModelFolder, inspect_model
-from lep_core.models.weights import load_model
+from lep_core.models.folder import DTYPES, SMALL_MODEL_BYTES, ModelFolder, inspect_model
+from lep_core.models.weights import load_embeddings, load_model
 from lep_core.models.writing import EmbeddingPair
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from lep_core.models.writing import TensorChange
 
-SMALL_MODEL_BYTES = 2_000_000_000
 PROBE_SHAPE = (2, 24)
 PROBE_TEXTS = (
     "The quick brown fox jumps over 13 lazy dogs.\n\tSecond  line: naïve café, 12345 + 67.8%!",
@@ -75,12 +74,16 @@ def logits_sha256(source: str | Path) -> str:
 
 
 def prove_written(
-    output: Path, *, body: ModelFolder, embeddings: EmbeddingPair, tensor_changes: Mapping[str, TensorChange] | None = None
+    output: Path, *, body: ModelFolder, embeddings: EmbeddingPair | None = None, tensor_changes: Mapping[str, TensorChange] | None = None
 ) -> LogitsProof:
-    """Compare the reloaded folder `output` with `body` in memory carrying `embeddings` and the given changes of other tensors."""
+    """Compare the reloaded folder `output` with `body` in memory carrying the embeddings and the given changes of other tensors.
+
+    Without `embeddings` those are taken that stand in the files of `output`.
+    """
     written = inspect_model(output)
     if not is_small(written):
         return NOT_MADE
+    embeddings = embeddings or load_embeddings(written)
     tokens = written.tokenizer_size or written.vocab_size
     model = load_model(body.path)
     model.config.vocab_size = embeddings.rows

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.errors import ModelError
+from lep_core.models.streams import FileWriter
 
 HEADER_LIMIT_BYTES = 100_000_000
 COPY_BYTES = 1 << 24
@@ -97,24 +98,32 @@ def tensor_pieces(slot: TensorSlot) -> Iterator[bytes]:
 
 
 def copy_tensors(
-    slots: Iterable[TensorSlot], output: Path, *, changed: Mapping[str, Callable[[TensorSlot], memoryview]] | None = None
+    slots: Iterable[TensorSlot],
+    output: Path,
+    *,
+    changed: Mapping[str, Callable[[TensorSlot], memoryview]] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> int:
     """Write the given tensors to a new file, streamed; returns the file's size in bytes.
 
-    `changed` gives the new bytes, equally many, of tensors that do not stay as they are.
+    Args:
+        changed: gives the new bytes, equally many, of tensors that do not stay as they are.
+        stopped: asked before each tensor; once true, the file is left unfinished.
     """
     ordered = sorted(slots, key=lambda slot: (str(slot.path), slot.begin))
-    with open(output, "wb") as stream:
-        stream.write(header_bytes((slot.name, slot.dtype, slot.shape, slot.bytes) for slot in ordered))
+    with FileWriter(output, sum(slot.bytes for slot in ordered)) as file:
+        file.write(header_bytes((slot.name, slot.dtype, slot.shape, slot.bytes) for slot in ordered))
         for slot in ordered:
+            if stopped():
+                break
             if changed is None or slot.name not in changed:
-                _copy_range(slot, stream)
+                file.copy(slot.path, slot.begin, slot.end)
                 continue
             data = changed[slot.name](slot)
             if data.nbytes != slot.bytes:
                 raise ValueError(f"{slot.name} has {slot.bytes} bytes and would get {data.nbytes}")
-            stream.write(data)
-        return stream.tell()
+            file.write(data)
+    return file.bytes
 
 
 def header_bytes(entries: Iterable[tuple[str, str, Iterable[int], int]]) -> bytes:
@@ -130,37 +139,27 @@ def header_bytes(entries: Iterable[tuple[str, str, Iterable[int], int]]) -> byte
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a whole file as `copy_tensors` copies tensors; file systems that can share blocks between files do so."""
-    with open(target, "wb") as stream:
-        _copy_bytes(source, 0, source.stat().st_size, stream)
+    """Copy a whole file; file systems that can share blocks between files do so."""
+    size = source.stat().st_size
+    if not _share_or_copy_in_kernel(source, target, size):
+        target.unlink(missing_ok=True)
+        with FileWriter(target, size) as file:
+            file.copy(source, 0, size)
 
 
-def _copy_range(slot: TensorSlot, stream: Any) -> None:
-    _copy_bytes(slot.path, slot.begin, slot.end, stream)
-
-
-def _copy_bytes(path: Path, position: int, end: int, stream: Any) -> None:
-    """Let the kernel copy where it can (no bytes pass through Python), else piece by piece."""
-    stream.flush()
-    with open(path, "rb") as source:
-        while position < end:
+def _share_or_copy_in_kernel(source: Path, target: Path, size: int) -> bool:
+    """False where the kernel cannot copy between these two places."""
+    with open(source, "rb") as given, open(target, "xb") as taken:
+        copied = 0
+        while copied < size:
             try:
-                copied = os.copy_file_range(source.fileno(), stream.fileno(), min(end - position, 1 << 30), position)
+                step = os.copy_file_range(given.fileno(), taken.fileno(), min(size - copied, 1 << 30), copied)
             except (AttributeError, OSError):
-                copied = 0
-            if copied == 0:
-                break
-            position += copied
-        if position < end:
-            stream.seek(0, os.SEEK_END)
-            source.seek(position)
-            while position < end:
-                piece = source.read(min(COPY_BYTES, end - position))
-                if not piece:
-                    raise ModelError(f"{path} ends before byte {end}", DAMAGED)
-                stream.write(piece)
-                position += len(piece)
-    stream.seek(0, os.SEEK_END)
+                return False
+            if step == 0:
+                return False
+            copied += step
+    return True
 
 
 def begin_tensor_hash(digest: Any, name: str, dtype: str, shape: Iterable[int]) -> None:

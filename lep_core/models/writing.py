@@ -3,6 +3,8 @@
 Weight files that hold neither embedding nor head are hard-linked (copied where the file system cannot link), the others are streamed
 into new files without them, and both matrices go into `model-embeddings.safetensors`. The next change of vocabulary then only links.
 Linked files must never be edited in place; all writers here replace files, they never rewrite them.
+
+The body is written in a thread from the start, and each matrix as soon as it is ready: the disk works while the next one is computed.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lep_core import files
 from lep_core.errors import ModelError
@@ -47,6 +51,7 @@ from lep_core.models.safetensors_files import (
     read_header,
     tensor_pieces,
 )
+from lep_core.models.streams import FileWriter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +62,7 @@ EMBEDDINGS_FILE = "model-embeddings.safetensors"
 BODY_FILE = "model-body.safetensors"
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FOLDER = "additional_chat_templates"
+CAST_BYTES = 1 << 25
 LEGAL = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 
@@ -113,35 +119,149 @@ def write_model(
             the source.
         tensor_changes: new values of further tensors, computed one at a time while their files are rewritten.
     """
-    output = Path(output)
-    tokenizer = dict(tokenizer_json) if tokenizer_json is not None else effective_tokenizer(Path(tokenizer_source))
-    if tokenizer_config_source is None:
-        has_config = (Path(tokenizer_source) / "tokenizer_config.json").is_file()
-        tokenizer_config_source = Path(tokenizer_source) if has_config else source.path
-    with files.translated_errors(output):
-        # Small files first: whatever is wrong with them shows before gigabytes are written.
-        new_ids = _write_tokenizer(output, tokenizer, Path(tokenizer_config_source))
-        if max(new_ids.values(), default=-1) >= embeddings.rows:
-            raise ModelError(
-                f"the tokenizer has {max(new_ids.values()) + 1} tokens and the embedding {embeddings.rows} rows",
-                "Give the matching tokenizer",
-            )
-        sizes = {"vocab_size": embeddings.rows, "tie_word_embeddings": embeddings.tied}
-        _write_configs(output, source, new_ids, sizes | dict(config_changes or {}))
-        _copy_legal_files(source.path, output)
-        return _write_weights(output, source, embeddings, dict(tensor_changes or {}))
+    with ModelWriter(source=source, output=output, rows=embeddings.rows, tied=embeddings.tied, tensor_changes=tensor_changes) as writer:
+        writer.write_small_files(
+            tokenizer_source=tokenizer_source,
+            config_changes=config_changes,
+            tokenizer_json=tokenizer_json,
+            tokenizer_config_source=tokenizer_config_source,
+        )
+        writer.begin()
+        writer.put(INPUT_NAME, embeddings.input_VD)
+        if embeddings.output_VD is not None:
+            writer.put(OUTPUT_NAME, embeddings.output_VD)
+        return writer.finish()
+
+
+class ModelWriter:
+    """`write_model` in steps, for embeddings that are computed one after the other: small files, begin, a `put` for each, finish.
+
+    Left with an error, it stops its threads and leaves what is written so far to the owner of the folder.
+    """
+
+    def __init__(
+        self, *, source: ModelFolder, output: Path, rows: int, tied: bool, tensor_changes: Mapping[str, TensorChange] | None = None
+    ) -> None:
+        self._source, self._output, self._rows = source, Path(output), rows
+        self._changes = dict(tensor_changes or {})
+        self._names = [INPUT_NAME] if tied else [INPUT_NAME, OUTPUT_NAME]
+        if absent := self._changes.keys() - source.slots.keys():
+            raise ValueError(f"{source.path} has no tensor {min(absent)}")
+        self._planned = _planned(source, self._changes)
+        # One thread for the body and one for the embeddings, whose matrices follow each other in one file.
+        self._body_thread, self._row_thread = (ThreadPoolExecutor(1) for _ in range(2))
+        self._stopped = threading.Event()
+        self._body: Future[_Body] | None = None
+        self._puts: list[Future[None]] = []
+        self._file: FileWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stopped.set()
+        for thread in (self._body_thread, self._row_thread):
+            thread.shutdown(cancel_futures=True)
+        if self._file is not None:
+            self._file.close(whole=False)
+
+    def write_small_files(
+        self,
+        *,
+        tokenizer_source: Path,
+        config_changes: Mapping[str, Any] | None = None,
+        tokenizer_json: Mapping[str, Any] | None = None,
+        tokenizer_config_source: Path | None = None,
+    ) -> None:
+        """All but the weights, first: whatever is wrong with these files shows before gigabytes are written. See `write_model`."""
+        tokenizer = dict(tokenizer_json) if tokenizer_json is not None else effective_tokenizer(Path(tokenizer_source))
+        if tokenizer_config_source is None:
+            has_config = (Path(tokenizer_source) / "tokenizer_config.json").is_file()
+            tokenizer_config_source = Path(tokenizer_source) if has_config else self._source.path
+        with files.translated_errors(self._output):
+            new_ids = _write_tokenizer(self._output, tokenizer, Path(tokenizer_config_source))
+            if max(new_ids.values(), default=-1) >= self._rows:
+                raise ModelError(
+                    f"the tokenizer has {max(new_ids.values()) + 1} tokens and the embedding {self._rows} rows",
+                    "Give the matching tokenizer",
+                )
+            sizes = {"vocab_size": self._rows, "tie_word_embeddings": len(self._names) == 1}
+            _write_configs(self._output, self._source, new_ids, sizes | dict(config_changes or {}))
+            _copy_legal_files(self._source.path, self._output)
+
+    def begin(self) -> None:
+        """Start writing the weights."""
+        embedding_bytes = self._matrix_bytes * len(self._names)
+        _check_space(self._output, self._planned, embedding_bytes)
+        with files.translated_errors(self._output):
+            self._file = FileWriter(self._output / EMBEDDINGS_FILE, embedding_bytes)
+            shape, code = (self._rows, self._source.hidden_size), self._source.slots[INPUT_NAME].dtype
+            self._file.write(header_bytes((name, code, shape, self._matrix_bytes) for name in self._names))
+        self._body = self._body_thread.submit(_write_body, self._output, self._planned, self._changes, self._stopped)
+
+    def put(self, name: str, *parts: Tensor) -> None:
+        """The next matrix, from top to bottom; it must stay as it is until the model is finished. Cast to the source's dtype."""
+        if name != self._names[len(self._puts)]:
+            raise ValueError(f"{self._names[len(self._puts)]} comes before {name}")
+        if sum(len(part) for part in parts) != self._rows or any(part.shape[1] != self._source.hidden_size for part in parts):
+            raise ValueError(f"{name} must be {self._rows} x {self._source.hidden_size}")
+        if self._body is not None and self._body.done():
+            with files.translated_errors(self._output):
+                self._body.result()  # a full disk is told now, not after the next matrix
+        self._puts.append(self._row_thread.submit(self._write_rows, [part.detach() for part in parts]))
+
+    def finish(self) -> WriteReport:
+        """Wait for the weights, and write their index."""
+        if self._body is None or self._file is None or len(self._puts) != len(self._names):
+            raise ValueError("not all matrices were put")
+        with files.translated_errors(self._output):
+            for done in self._puts:
+                done.result()
+            file, self._file = self._file, None
+            file.close()
+            body = self._body.result()
+            weight_map = body.weight_map | dict.fromkeys(self._names, EMBEDDINGS_FILE)
+            total = sum(slot.bytes for planned in self._planned for slot in planned.kept) + self._matrix_bytes * len(self._names)
+            _write_json(self._output / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+        return WriteReport(
+            bytes_written=body.bytes_written + file.bytes,
+            shards_linked=body.linked,
+            shards_copied=body.copied,
+            shards_rewritten=sum(planned.rewritten for planned in self._planned),
+        )
+
+    @property
+    def _matrix_bytes(self) -> int:
+        return self._rows * self._source.hidden_size * DTYPE_BYTES[self._source.slots[INPUT_NAME].dtype]
+
+    def _write_rows(self, parts: list[Tensor]) -> None:
+        import torch
+
+        dtype = getattr(torch, self._source.dtype)
+        for part in parts:
+            for block_BD in part.split(max(1, CAST_BYTES // (8 * part.shape[1]))):
+                if self._stopped.is_set() or self._file is None:
+                    return
+                self._file.write(_memory(block_BD.to(device="cpu", dtype=dtype)))
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> int:
-    """Write tensors to one safetensors file, straight from their memory; returns its size in bytes."""
+    """Write tensors to one new safetensors file, straight from their memory; returns its size in bytes."""
     import torch
 
     codes = {getattr(torch, name): code for code, name in DTYPES.items()}
-    with open(path, "wb") as stream:
-        stream.write(header_bytes((name, codes[tensor.dtype], tensor.shape, tensor.nbytes) for name, tensor in tensors.items()))
+    with FileWriter(path, sum(tensor.nbytes for tensor in tensors.values())) as file:
+        file.write(header_bytes((name, codes[tensor.dtype], tensor.shape, tensor.nbytes) for name, tensor in tensors.items()))
         for tensor in tensors.values():
-            stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return stream.tell()
+            file.write(_memory(tensor))
+    return file.bytes
+
+
+def _memory(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, without a copy where it is contiguous."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
@@ -218,38 +338,30 @@ def _planned(source: ModelFolder, changes: Mapping[str, TensorChange]) -> list[_
     return planned
 
 
-def _write_weights(output: Path, source: ModelFolder, embeddings: EmbeddingPair, changes: Mapping[str, TensorChange]) -> WriteReport:
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """What became of the weight files without embedding and head."""
 
-    dtype = getattr(torch, source.dtype)
-    matrices = {INPUT_NAME: embeddings.input_VD.detach().to(device="cpu", dtype=dtype)}
-    if embeddings.output_VD is not None:
-        matrices[OUTPUT_NAME] = embeddings.output_VD.detach().to(device="cpu", dtype=dtype)
-    if len({tuple(matrix.shape) for matrix in matrices.values()}) != 1 or matrices[INPUT_NAME].shape[1] != source.hidden_size:
-        raise ValueError(f"embedding and head must both be rows x {source.hidden_size}")
-    if absent := changes.keys() - source.slots.keys():
-        raise ValueError(f"{source.path} has no tensor {min(absent)}")
-    planned = _planned(source, changes)
-    _check_space(output, planned, sum(matrix.nbytes for matrix in matrices.values()))
+    weight_map: dict[str, str]
+    bytes_written: int
+    linked: int
+    copied: int
+
+
+def _write_body(output: Path, planned: list[_PlannedFile], changes: Mapping[str, TensorChange], stopped: threading.Event) -> _Body:
+    changed = {name: partial(_changed_bytes, change) for name, change in changes.items()}
     weight_map: dict[str, str] = {}
-    written = linked = copied = rewritten = 0
+    written = linked = copied = 0
     for file in planned:
         if file.rewritten:
-            changed = {name: partial(_changed_bytes, change) for name, change in changes.items()}
-            written += copy_tensors(file.kept, output / file.name, changed=changed)
-            rewritten += 1
+            written += copy_tensors(file.kept, output / file.name, changed=changed, stopped=stopped.is_set)
         elif link_or_copy(file.source, output / file.name):
             linked += 1
         else:
             copied += 1
             written += file.source.stat().st_size
         weight_map |= {slot.name: file.name for slot in file.kept}
-    written += write_tensors(matrices, output / EMBEDDINGS_FILE)
-    weight_map |= dict.fromkeys(matrices, EMBEDDINGS_FILE)
-    total = sum(slot.bytes for file in planned for slot in file.kept)
-    total += sum(matrix.nbytes for matrix in matrices.values())
-    _write_json(output / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
-    return WriteReport(bytes_written=written, shards_linked=linked, shards_copied=copied, shards_rewritten=rewritten)
+    return _Body(weight_map=weight_map, bytes_written=written, linked=linked, copied=copied)
 
 
 def _changed_bytes(change: TensorChange, slot: TensorSlot) -> memoryview:
@@ -258,8 +370,7 @@ def _changed_bytes(change: TensorChange, slot: TensorSlot) -> memoryview:
 
     dtype = getattr(torch, DTYPES[slot.dtype])
     raw = bytearray().join(tensor_pieces(slot))
-    result = change(torch.frombuffer(raw, dtype=dtype).reshape(slot.shape)).to(dtype)
-    return result.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return _memory(change(torch.frombuffer(raw, dtype=dtype).reshape(slot.shape)).to(dtype))
 
 
 def _holds_more(path: Path, slots: list[TensorSlot]) -> bool:

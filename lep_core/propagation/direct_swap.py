@@ -13,5 +13,6 @@ from lep_core.propagation.side import FitSettings, Side
 
 
 def propagated(side: Side, settings: FitSettings, out_VD: Tensor) -> FitReport:
-    out_VD.copy_(side.adapted_VD)
+    if out_VD.data_ptr() != side.adapted_VD.data_ptr():
+        out_VD.copy_(side.adapted_VD)
     return measure_identity(side)

@@ -178,8 +178,11 @@ def _streamed_triangle(system: LinearSystem) -> tuple[np.ndarray, np.ndarray]:
 
 def apply_map(matrix_VD: Tensor, map_DD: np.ndarray, *, out_VD: Tensor) -> None:
     """matrix_VD W in float64, a block of rows at a time; only the product is cast to the dtype of `out_VD`."""
-    w_DD = torch.from_numpy(np.ascontiguousarray(map_DD))
-    size = max(64, BLOCK_BYTES // (16 * matrix_VD.shape[1]))
-    for begin in range(0, len(matrix_VD), size):
-        rows = slice(begin, begin + size)
-        out_VD[rows] = matrix_VD[rows].double() @ w_DD
+    w_DD = np.ascontiguousarray(map_DD)
+    # Buffers for all blocks: to get fresh memory for each costs more than to fill it.
+    rows_BD, product_BD = (np.empty((min(len(matrix_VD), max(64, BLOCK_BYTES // (16 * len(w_DD)))), len(w_DD))) for _ in range(2))
+    for begin in range(0, len(matrix_VD), max(1, len(rows_BD))):
+        part_BD = matrix_VD[begin : begin + len(rows_BD)]
+        torch.from_numpy(rows_BD)[: len(part_BD)] = part_BD
+        np.matmul(rows_BD[: len(part_BD)], w_DD, out=product_BD[: len(part_BD)])
+        out_VD[begin : begin + len(part_BD)] = torch.from_numpy(product_BD[: len(part_BD)])

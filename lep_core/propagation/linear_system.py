@@ -83,10 +83,11 @@ class LinearSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """A'A, of which only the lower triangle counts, and A'(B - A); both D x D, column-major, float64."""
+    """A'A, of which only the lower triangle counts, and A'(B - A), both D x D, column-major, float64; and ||B - A||^2, of shape ()."""
 
     gram_DD: np.ndarray
     right_DD: np.ndarray
+    difference_squared: np.ndarray
 
     def add(self, system: LinearSystem, *, sign: float = 1.0) -> None:
         """Add (or with sign -1 take away) the share of a system's rows, in place."""
@@ -94,6 +95,12 @@ class Sums:
             # Row-major blocks seen as column-major transposes: BLAS works on them without a copy.
             dsyrk(sign, a_BD.T, beta=1.0, c=self.gram_DD, lower=1, overwrite_c=1)
             dgemm(sign, a_BD.T, difference_BD.T, beta=1.0, c=self.right_DD, trans_b=1, overwrite_c=1)
+            self.difference_squared[...] += sign * np.vdot(difference_BD, difference_BD)
+
+    @property
+    def target_squared(self) -> float:
+        """||B||^2."""
+        return float(self.gram_DD.trace() + 2.0 * self.right_DD.trace() + self.difference_squared)
 
     def symmetric_gram(self) -> np.ndarray:
         """A'A in full, as a copy."""
@@ -102,7 +109,8 @@ class Sums:
 
 
 def empty_sums(hidden: int) -> Sums:
-    return Sums(gram_DD=np.zeros((hidden, hidden), order="F"), right_DD=np.zeros((hidden, hidden), order="F"))
+    gram_DD, right_DD = (np.zeros((hidden, hidden), order="F") for _ in range(2))
+    return Sums(gram_DD=gram_DD, right_DD=right_DD, difference_squared=np.zeros(()))
 
 
 def gram(system: LinearSystem) -> Sums:
@@ -121,16 +129,21 @@ def _add_over_old_tokens(system: LinearSystem, used: np.ndarray, sums: Sums) -> 
     part_NU, rows_U = system.combination_NU, torch.from_numpy(used.astype(np.int64))
     part_NU = csr_matrix((part_NU.data, np.searchsorted(used, part_NU.indices), part_NU.indptr), shape=(part_NU.shape[0], len(used)))
     weights_UU = csr_matrix(part_NU.T @ part_NU)
-    # Three blocks of columns at a time, in what the two matrices of a later step will take.
-    width = max(16, (16 * hidden * hidden + BLOCK_BYTES) // (24 * len(used)))
-    height = max(64, BLOCK_BYTES // (8 * hidden))
+    # Four blocks of columns at a time, in what the two matrices of a later step will take.
+    width = max(16, (16 * hidden * hidden + BLOCK_BYTES) // (32 * len(used)))
+    # One buffer for all blocks of rows: to get fresh memory for each costs more than to fill it.
+    buffer_BD = np.empty((max(64, BLOCK_BYTES // (16 * hidden)), hidden))
     for left in range(0, hidden, width):
         columns = slice(left, min(left + width, hidden))
-        base_UK = system.base_UD[:, columns][rows_U].double().contiguous().numpy()
-        difference_UK = weights_UU @ (system.instruct_UD[:, columns][rows_U].double().numpy() - base_UK)
+        base_UK = system.base_UD[:, columns][rows_U].double().numpy()
+        plain_UK = system.instruct_UD[:, columns][rows_U].double().numpy() - base_UK
+        difference_UK = weights_UU @ plain_UK
+        sums.difference_squared[...] += np.vdot(difference_UK, plain_UK)
+        del plain_UK
         base_UK = weights_UU @ base_UK
-        for top in range(0, len(used), height):
-            rows = slice(top, top + height)
-            base_BD = system.base_UD[rows_U[rows]].double().numpy()
+        for top in range(0, len(used), len(buffer_BD)):
+            rows = slice(top, min(top + len(buffer_BD), len(used)))
+            base_BD = buffer_BD[: rows.stop - top]
+            torch.from_numpy(base_BD).copy_(system.base_UD[rows_U[rows]])
             sums.gram_DD[left:, columns] += base_BD[:, left:].T @ base_UK[rows]
             sums.right_DD[:, columns] += base_BD.T @ difference_UK[rows]

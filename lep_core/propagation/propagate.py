@@ -4,13 +4,14 @@
 
 Shapes: U old vocabulary, V adapted vocabulary, R rows of the result (V plus the instruct model's own tokens), D hidden. Input embedding
 and head are fitted separately; all other weights, config and sampling settings are the instruct model's. One side's matrices are
-mapped into memory at a time, and the body only passes through while it is written.
+mapped into memory at a time, and the body passes through to the disk while they are fitted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,18 +23,11 @@ from lep_core.config import PropagateConfig
 from lep_core.errors import SiblingError, TokenizerError
 from lep_core.files import check_apart
 from lep_core.measuring import Stopwatch, peak_memory_gib
-from lep_core.models import (
-    EmbeddingPair,
-    ModelFolder,
-    check_finite,
-    check_same_shape,
-    check_siblings,
-    inspect_model,
-    write_model,
-)
-from lep_core.models.proof import prove_written
+from lep_core.models import EmbeddingPair, ModelFolder, check_finite, check_same_shape, check_siblings, inspect_model
+from lep_core.models.folder import read_slots
+from lep_core.models.proof import is_small, prove_written
 from lep_core.models.weights import MappedTensor, load_slot
-from lep_core.models.writing import check_space
+from lep_core.models.writing import ModelWriter, check_space
 from lep_core.progress import SILENT, Reporter
 from lep_core.propagation import chat_vector, conversion, direct_swap, low_rank, overlap, procrustes, residual_carry, ridge
 from lep_core.propagation.adapter import LoraChange, find_adapter, read_adapter
@@ -115,6 +109,43 @@ class _Models:
         return base, adapted, instruct
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sides:
+    """What both sides have in common."""
+
+    config: PropagateConfig
+    models: _Models
+    mapping: VocabularyMapping
+    tokenizer: ResultTokenizer
+    token_text: Callable[[int], str]
+
+    def propagated(self, slot: str) -> tuple[tuple[Tensor, Tensor], FitReport]:
+        """Rows of the adapted vocabulary and of the tokens that the instruct model appends to it, and the fit's report."""
+        base, adapted, instruct = self.models.matrices(slot)
+
+        def release() -> None:
+            base.release()
+            instruct.release()
+
+        if FAMILY[self.config.method] is direct_swap:
+            # The mapping is private: rows that change there take memory of their own, the others remain pages of the file.
+            result_VD = adapted.tensor[: self.mapping.new_size]
+        else:
+            result_VD = torch.empty((self.mapping.new_size, instruct.tensor.shape[1]), dtype=instruct.tensor.dtype)
+        result_VD, report = propagate_matrix(
+            base.tensor,
+            adapted.tensor,
+            instruct.tensor,
+            self.mapping,
+            method=self.config.method,
+            settings=_settings(self.config),
+            token_text=self.token_text,
+            out_VD=result_VD,
+            release=release,
+        )
+        return with_special_rows(result_VD, instruct.tensor, self.tokenizer), report
+
+
 def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT) -> PropagationReport:
     """Write the instruct model with the adapted model's vocabulary into the empty folder `output`.
 
@@ -127,7 +158,7 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     reporter.stage("checking the models")
     models = _inspect(config, output)
     adapted_tokenizer = as_tokenizer(models.adapted.path)
-    mapping = build_mapping(as_tokenizer(models.base.path), adapted_tokenizer)
+    mapping = build_mapping(as_tokenizer(models.base.path), adapted_tokenizer, spelled=FAMILY[config.method] is not direct_swap)
     if mapping.new_size > models.adapted.vocab_size:
         raise TokenizerError(
             f"the adapted tokenizer has {mapping.new_size} tokens, its model {models.adapted.vocab_size} rows", "Give matching files"
@@ -136,58 +167,43 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     changes, adapter = _adapter(config, models, reporter)
     check_space(output, models.instruct, rows=tokenizer.size, tensor_changes=changes)
     _check_finite(models)
-    token_text, warnings = _token_texts(adapted_tokenizer), []
-
-    def side(slot: str, name: str) -> tuple[Tensor, FitReport]:
-        reporter.stage(f"{config.method}: {name}")
-        base, adapted, instruct = models.matrices(slot)
-        instruct_UD = instruct.tensor
-        result_RD = torch.empty((max(tokenizer.size, mapping.new_size), instruct_UD.shape[1]), dtype=instruct_UD.dtype)
-
-        def release() -> None:
-            base.release()
-            instruct.release()
-
-        _, report = propagate_matrix(
-            base.tensor,
-            adapted.tensor,
-            instruct_UD,
-            mapping,
-            method=config.method,
-            settings=_settings(config),
-            token_text=token_text,
-            out_VD=result_RD[: mapping.new_size],
-            release=release,
-        )
-        for warning in fit_warnings(config.method, name, report):
-            reporter.message(warning)
-            warnings.append(warning)
-        return with_special_rows(result_RD[: tokenizer.size], instruct_UD, tokenizer), report
-
-    input_RD, input_report = side(models.instruct.input_name, "input embedding")
-    output_RD, output_report = None, None
-    if models.instruct.output_name is not None:
-        output_RD, output_report = side(models.instruct.output_name, "head")
-    pair = EmbeddingPair(input_VD=input_RD, output_VD=output_RD)
-    reporter.stage("writing the model")
-    written = write_model(
-        source=models.instruct,
-        embeddings=pair,
-        tokenizer_source=models.adapted.path,
-        tokenizer_json=tokenizer.definition,
-        tokenizer_config_source=models.instruct.path,
-        tensor_changes=changes,
-        output=output,
+    sides = _Sides(config=config, models=models, mapping=mapping, tokenizer=tokenizer, token_text=_token_texts(adapted_tokenizer))
+    writer = ModelWriter(
+        source=models.instruct, output=output, rows=tokenizer.size, tied=models.instruct.output_name is None, tensor_changes=changes
     )
+    reports: list[FitReport] = []
+    warnings: list[str] = []
+    computed: list[Tensor] = []
+    with writer:
+        writer.write_small_files(
+            tokenizer_source=models.adapted.path, tokenizer_json=tokenizer.definition, tokenizer_config_source=models.instruct.path
+        )
+        writer.begin()
+        for slot, name in ((models.instruct.input_name, "input embedding"), (models.instruct.output_name, "head")):
+            if slot is None:
+                continue
+            reporter.stage(f"{config.method}: {name}")
+            rows, report = sides.propagated(slot)
+            writer.put(slot, *rows)
+            if is_small(models.instruct):
+                computed.append(torch.cat(rows).to(rows[1].dtype))
+            del rows  # the writer has them as long as it needs them
+            reports.append(report)
+            warnings += (found := fit_warnings(config.method, name, report))
+            for warning in found:
+                reporter.message(warning)
+        reporter.stage("writing the model")
+        written = writer.finish()
     kept = _count_kept_rows(output, models.instruct, tokenizer)
     seconds, peak = watch.seconds, peak_memory_gib()
     reporter.stage("checking the written model")
     proof_watch = Stopwatch()
+    pair = EmbeddingPair(input_VD=computed[0], output_VD=computed[1] if computed[1:] else None) if computed else None
     proof = prove_written(output, body=models.instruct, embeddings=pair, tensor_changes=changes)
     return PropagationReport(
         method=config.method,
-        input=input_report,
-        output=output_report,
+        input=reports[0],
+        output=reports[1] if reports[1:] else None,
         vocab_size=tokenizer.size,
         appended_tokens=tokenizer.appended,
         special_rows_kept=kept,
@@ -263,11 +279,14 @@ def propagate_matrix(
     return out_VD, FAMILY[method].propagated(side, settings, out_VD)
 
 
-def with_special_rows(result_RD: Tensor, instruct_UD: Tensor, tokenizer: ResultTokenizer) -> Tensor:
-    """Rows of the result, in place: the instruct model's own row for each of its special and added tokens."""
+def with_special_rows(result_VD: Tensor, instruct_UD: Tensor, tokenizer: ResultTokenizer) -> tuple[Tensor, Tensor]:
+    """The instruct model's own row for each of its special and added tokens: in place, and as further rows for appended ones."""
     new_ids, old_ids = _special_ids(tokenizer)
-    result_RD[new_ids] = instruct_UD[old_ids]
-    return result_RD
+    present = new_ids < len(result_VD)
+    result_VD[new_ids[present]] = instruct_UD[old_ids[present]].to(result_VD.dtype)
+    appended_UD = torch.empty((tokenizer.size - len(result_VD), result_VD.shape[1]), dtype=instruct_UD.dtype)
+    appended_UD[new_ids[~present] - len(result_VD)] = instruct_UD[old_ids[~present]]
+    return result_VD, appended_UD
 
 
 def _special_ids(tokenizer: ResultTokenizer) -> tuple[Tensor, Tensor]:
@@ -291,10 +310,10 @@ def _inspect(config: PropagateConfig, output: Path) -> _Models:
 
 def _token_texts(tokenizer: Tokenizer) -> Callable[[int], str]:
     """Text of a token by id; bytes that are only a part of a character are written as escapes."""
-    table = token_bytes(tokenizer)
+    table = cache(partial(token_bytes, tokenizer))
 
     def text(token_id: int) -> str:
-        data = table[token_id]
+        data = table()[token_id]
         return str(tokenizer.id_to_token(token_id)) if data is None else data.decode("utf-8", "backslashreplace")
 
     return text
@@ -310,9 +329,9 @@ def _check_finite(models: _Models) -> None:
 
 def _count_kept_rows(output: Path, instruct: ModelFolder, tokenizer: ResultTokenizer) -> int:
     """Read the written rows of special tokens back and compare them bit by bit with the instruct model's."""
-    written = inspect_model(output)
+    written = read_slots(output)
     new_ids, old_ids = _special_ids(tokenizer)
     for name in (instruct.input_name, instruct.output_name):
-        if name is not None and not torch.equal(load_slot(written.slots[name])[new_ids], load_slot(instruct.slots[name])[old_ids]):
+        if name is not None and not torch.equal(load_slot(written[name])[new_ids], load_slot(instruct.slots[name])[old_ids]):
             raise RuntimeError("rows of special tokens differ from the instruct model's in the written file")
     return len(new_ids)

@@ -12,20 +12,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 from scipy.linalg.blas import dsymm  # ty: ignore[missing-module-member]
 
 from lep_core.errors import TokenizerError
 from lep_core.propagation.least_squares import LinearMap, solve
-from lep_core.propagation.linear_system import LinearSystem, Sums, gram
+from lep_core.propagation.linear_system import BLOCK_BYTES, LinearSystem, Sums, gram
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lep_core.propagation.side import FitSettings, Side
 
 HELDOUT_SHARE = 0.1
+HELDOUT_TOKENS = 1024  # so many tell a residual to a few hundredths; more would only take time
 WORST_TOKENS = 20
 SINGULAR_VALUES = 256
 COLUMNS = 512
 SKETCH = 64  # random directions that tell large residuals from small ones to about a tenth
+CANDIDATES = 1000  # rows with a large residual in the sketch, to be measured
 FLOAT64_MEASUREMENT_LIMIT = 1e10  # tokens times hidden size squared
 
 
@@ -53,7 +58,7 @@ class FitReport:
     Attributes:
         tokens: fitted tokens; `old_tokens`: different old tokens that spell them, which bounds the rank.
         rank, condition_number: of the fitted base rows, at `rcond`.
-        relative_residual, heldout_residual: on fitted tokens, and on a tenth of them with a map fitted on the others; beside each
+        relative_residual, heldout_residual: on fitted tokens, and on a tenth of them (at most 1,024) with a map fitted on the others; beside each
             the residual of the identity.
         distance_from_identity: ||W - I|| / sqrt(hidden size).
         alpha, cross_validation: of ridge; the latter is empty when alpha was given.
@@ -118,28 +123,31 @@ def fit(
         token_ids_N: id of each fitted token in the new vocabulary, for the list of worst tokens.
         token_text: text of a token by that id.
         sums: the system's Gram matrices, used up.
-        seed: which tenth of the tokens is held out for the second fit that is only measured.
+        seed: which of the tokens are held out for the second fit that is only measured.
     """
     solution = solver(system, sums, final=True)
     if not solution.by_gram:
         sums = None  # the Gram matrix has lost digits that both fits need
-    residual, worst, identity_N, target_N = _measure_fitted(system, solution.matrix_DD, sums)
+    x_DD = without_identity(solution.matrix_DD)
+    measured = _measure_fitted(system, x_DD, sums)
+    distance = float(np.linalg.norm(x_DD) / np.sqrt(system.hidden))
+    del x_DD
     heldout, heldout_identity = _measure_held_out(system, solver, sums, seed)
-    distance_DD = solution.matrix_DD - np.eye(system.hidden)
     report = FitReport(
         tokens=system.tokens,
         old_tokens=_distinct(system),
         rank=solution.rank,
         hidden_size=system.hidden,
         condition_number=solution.condition_number if solution.rank else None,
-        relative_residual=residual,
+        relative_residual=measured.residual,
         heldout_residual=heldout,
-        identity_residual=_ratio(identity_N, target_N),
+        identity_residual=measured.identity_residual,
         heldout_identity_residual=heldout_identity,
-        distance_from_identity=float(np.linalg.norm(distance_DD) / np.sqrt(system.hidden)),
+        distance_from_identity=distance,
         singular_values=[float(value) for value in solution.singular_values_D[:SINGULAR_VALUES]],
         worst_tokens=[
-            WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=share) for n, share in worst
+            WorstToken(token_id=int(token_ids_N[n]), token=token_text(int(token_ids_N[n])), relative_residual=share)
+            for n, share in measured.worst
         ],
     )
     return Fit(matrix_DD=solution.matrix_DD, report=report)
@@ -147,14 +155,20 @@ def fit(
 
 def measure_identity(side: Side, *, seed: int = 0) -> FitReport:
     """Without a map: how far the instruct rows of shared tokens are from the base rows; held out as in `fit`, though nothing is fitted."""
-    system = side.shared_system()[0]
-    _, identity_N, target_N = _row_norms(system, None)
-    held_H = _held_out(system.tokens, seed)[0]
+    ids_N = torch.from_numpy(np.asarray(side.mapping.shared_old_ids))
+    dtype = torch.promote_types(side.base_UD.dtype, torch.float32)
+    norms: list[tuple[Tensor, Tensor]] = []
+    for ids_B in ids_N.split(max(64, BLOCK_BYTES // (32 * side.hidden))):
+        instruct_BD, difference_BD = side.instruct_UD[ids_B], side.base_UD[ids_B].to(dtype)
+        difference_BD -= instruct_BD
+        norms.append((torch.linalg.vector_norm(difference_BD, dim=1), torch.linalg.vector_norm(instruct_BD, dim=1, dtype=dtype)))
+    identity_N, target_N = (torch.cat(part).double().numpy() for part in zip(*norms, strict=True)) if norms else (np.zeros(0),) * 2
+    held_H = _held_out(len(ids_N), seed)[0]
     share, held_share = _ratio(identity_N, target_N), _ratio(identity_N[held_H], target_N[held_H])
     return FitReport(
-        tokens=system.tokens,
-        old_tokens=_distinct(system),
-        hidden_size=system.hidden,
+        tokens=len(ids_N),
+        old_tokens=len(ids_N),
+        hidden_size=side.hidden,
         relative_residual=share,
         heldout_residual=held_share,
         identity_residual=share,
@@ -169,7 +183,7 @@ def _distinct(system: LinearSystem) -> int:
 def _held_out(tokens: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the held-out tokens and of the others, both sorted."""
     order = np.random.default_rng(seed).permutation(tokens)
-    count = int(tokens * HELDOUT_SHARE)
+    count = min(int(tokens * HELDOUT_SHARE), HELDOUT_TOKENS)
     return np.sort(order[:count]), np.sort(order[count:])
 
 
@@ -182,20 +196,27 @@ def _measure_held_out(system: LinearSystem, solver: Solver, sums: Sums | None, s
     if sums is not None:
         sums.add(held, sign=-1.0)
     solution = solver(system.take(others_N), sums, final=False)
-    error_H, identity_H, target_H = _row_norms(held, solution.matrix_DD)
+    error_H, identity_H, target_H = _row_norms(held, without_identity(solution.matrix_DD))
     return _ratio(error_H, target_H), _ratio(identity_H, target_H)
 
 
-def _row_norms(system: LinearSystem, map_DD: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per token: length of A W - B, of A - B, and of B. Without a map the first is the second."""
+def without_identity(map_DD: np.ndarray) -> np.ndarray:
+    """X of W = I + X, as a copy."""
+    x_DD = map_DD.copy(order="K")
+    np.fill_diagonal(x_DD, x_DD.diagonal() - 1.0)
+    return x_DD
+
+
+def _row_norms(system: LinearSystem, x_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per token: length of A W - B with W = I + X, of A - B, and of B."""
     error_N, identity_N, target_N = (np.zeros(system.tokens) for _ in range(3))
     # A report needs few digits: large systems are measured in float32, which halves the time. The map itself stays in float64.
     dtype = np.float32 if system.tokens * system.hidden**2 > FLOAT64_MEASUREMENT_LIMIT else np.float64
-    x_DD = None if map_DD is None else (map_DD - np.eye(system.hidden)).astype(dtype)
+    x_DD = x_DD.astype(dtype)
     for position, a_BD, difference_BD in system.blocks(dtype=dtype):
         identity_N[position] = np.linalg.norm(difference_BD, axis=1)
         target_N[position] = np.linalg.norm(a_BD + difference_BD, axis=1)
-        error_N[position] = identity_N[position] if x_DD is None else np.linalg.norm(a_BD @ x_DD - difference_BD, axis=1)
+        error_N[position] = np.linalg.norm(a_BD @ x_DD - difference_BD, axis=1)
     return error_N, identity_N, target_N
 
 
@@ -204,34 +225,53 @@ def _ratio(error_N: np.ndarray, target_N: np.ndarray) -> float | None:
     return float(np.linalg.norm(error_N)) / whole if whole else None
 
 
-def _measure_fitted(
-    system: LinearSystem, map_DD: np.ndarray, sums: Sums | None
-) -> tuple[float | None, list[tuple[int, float]], np.ndarray, np.ndarray]:
-    """Relative residual of a map, the rows that it misses most with their own, and per row the lengths of A - B and of B.
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Relative residuals of a map and of the identity, and the rows that the map misses most with their own."""
 
-    For large systems a pass over the rows would cost as much as the Gram matrices. There the whole residual comes from these, and the
-    worst rows are looked for with residuals seen through a few random directions, then measured.
-    """
-    if sums is None or system.tokens * system.hidden**2 <= FLOAT64_MEASUREMENT_LIMIT:
-        error_N, identity_N, target_N = _row_norms(system, map_DD)
-        return _ratio(error_N, target_N), _worst(error_N, target_N), identity_N, target_N
-    x_DD = map_DD - np.eye(system.hidden)
-    directions_DK = np.random.default_rng(0).standard_normal((system.hidden, SKETCH)) / np.sqrt(SKETCH)
-    moved_DK, directions_DK = (x_DD @ directions_DK).astype(np.float32), directions_DK.astype(np.float32)
-    rough_N, identity_N, target_N = (np.zeros(system.tokens) for _ in range(3))
-    for position, a_BD, difference_BD in system.blocks(dtype=np.float32):
-        rough_N[position] = np.linalg.norm(a_BD @ moved_DK - difference_BD @ directions_DK, axis=1)
-        identity_N[position] = np.linalg.norm(difference_BD, axis=1)
-        target_N[position] = np.linalg.norm(a_BD + difference_BD, axis=1)
-    candidates = np.sort([n for n, _ in _worst(rough_N, target_N, 10 * WORST_TOKENS)])
-    error_C, _, target_C = _row_norms(system.take(candidates), map_DD)
-    worst = [(int(candidates[n]), share) for n, share in _worst(error_C, target_C)]
-    squared = float(np.square(identity_N).sum())
+    residual: float | None
+    identity_residual: float | None
+    worst: list[tuple[int, float]]
+
+
+def _measure_fitted(system: LinearSystem, x_DD: np.ndarray, sums: Sums | None) -> _Measured:
+    """For large systems a pass over the rows would cost as much as the Gram matrices: there all comes from these and a sketch."""
+    if sums is not None and system.tokens * system.hidden**2 > FLOAT64_MEASUREMENT_LIMIT:
+        return _measure_by_sums(system, x_DD, sums)
+    error_N, identity_N, target_N = _row_norms(system, x_DD)
+    return _Measured(residual=_ratio(error_N, target_N), identity_residual=_ratio(identity_N, target_N), worst=_worst(error_N, target_N))
+
+
+def _measure_by_sums(system: LinearSystem, x_DD: np.ndarray, sums: Sums) -> _Measured:
+    """With W = I + X: ||A X - (B - A)||^2 = ||B - A||^2 + <X, A'A X - 2 A'(B - A)>; the worst rows are looked for in a sketch."""
+    squared = float(sums.difference_squared)
     for begin in range(0, system.hidden, COLUMNS):
-        part_DK, columns = x_DD[:, begin : begin + COLUMNS], slice(begin, begin + COLUMNS)
-        squared += float(np.sum(part_DK * (dsymm(1.0, sums.gram_DD, part_DK, lower=1) - 2.0 * sums.right_DD[:, columns])))
-    whole = float(np.linalg.norm(target_N))
-    return (max(0.0, squared) ** 0.5 / whole if whole else None), worst, identity_N, target_N
+        columns = slice(begin, begin + COLUMNS)
+        part_DK = np.asfortranarray(x_DD[:, columns])
+        change_DK = dsymm(1.0, sums.gram_DD, part_DK, beta=-2.0, c=sums.right_DD[:, columns], lower=1)
+        squared += float(np.vdot(part_DK.T, change_DK.T))
+    whole = sums.target_squared
+    candidates = np.sort([n for n, _ in _worst(*_sketched_norms(system, x_DD), CANDIDATES)])
+    error_C, _, target_C = _row_norms(system.take(candidates), x_DD)
+    return _Measured(
+        residual=(max(0.0, squared) / whole) ** 0.5 if whole > 0 else None,
+        identity_residual=(float(sums.difference_squared) / whole) ** 0.5 if whole > 0 else None,
+        worst=[(int(candidates[n]), share) for n, share in _worst(error_C, target_C)],
+    )
+
+
+def _sketched_norms(system: LinearSystem, x_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About the length of A W - B and of B per token, seen through a few random directions: these pass through the old tokens alone."""
+    directions_DK = np.random.default_rng(0).standard_normal((system.hidden, SKETCH)) / np.sqrt(SKETCH)
+    base_DK, instruct_DK = (torch.from_numpy(part_DK).float() for part_DK in (x_DD @ directions_DK + directions_DK, directions_DK))
+    error_UK, target_UK = (torch.zeros((system.old_tokens, SKETCH)) for _ in range(2))
+    # Only rows that take part: of mapped files the others would be read for nothing.
+    used_U = torch.from_numpy(np.unique(system.combination_NU.indices).astype(np.int64))
+    for used_B in used_U.split(max(64, BLOCK_BYTES // (16 * system.hidden))):
+        target_UK[used_B] = system.instruct_UD[used_B].float() @ instruct_DK
+        error_UK[used_B] = system.base_UD[used_B].float() @ base_DK - target_UK[used_B]
+    error_N, target_N = (np.linalg.norm(system.combination_NU @ part_UK.numpy(), axis=1) for part_UK in (error_UK, target_UK))
+    return error_N, target_N
 
 
 def _worst(error_N: np.ndarray, target_N: np.ndarray, count: int = WORST_TOKENS) -> list[tuple[int, float]]:

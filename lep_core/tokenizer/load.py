@@ -84,7 +84,15 @@ def as_tokenizer(source: Any) -> Tokenizer:
     if isinstance(source, Tokenizer):
         return source
     if isinstance(source, (str, Path)):
-        return tokenizer_from_definition(read_definition(source), f"{source} holds a tokenizer that cannot be used")
+        what = f"{source} holds a tokenizer that cannot be used"
+        definition, path = read_definition(source), Path(source)
+        path = path / "tokenizer.json" if path.is_dir() else path
+        with rust_errors(what):
+            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        _check_ids(definition, what)
+        return tokenizer
     backend = getattr(source, "backend_tokenizer", None)
     if isinstance(backend, Tokenizer):
         return backend

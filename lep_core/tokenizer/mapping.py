@@ -91,8 +91,11 @@ class VocabularyMapping:
         return matrix
 
 
-def build_mapping(old_tokenizer: Any, new_tokenizer: Any) -> VocabularyMapping:
-    """Match two vocabularies and spell what is new. Takes `tokenizers.Tokenizer`, transformers fast tokenizers or folders."""
+def build_mapping(old_tokenizer: Any, new_tokenizer: Any, *, spelled: bool = True) -> VocabularyMapping:
+    """Match two vocabularies and spell what is new. Takes `tokenizers.Tokenizer`, transformers fast tokenizers or folders.
+
+    Without `spelled` the rows of new tokens stay empty: enough for who asks for the shared tokens only, in half of the time.
+    """
     old, new = as_tokenizer(old_tokenizer), as_tokenizer(new_tokenizer)
     old_bytes, new_bytes = token_bytes(old), token_bytes(new)
     old_control, new_control = control_tokens(old), control_tokens(new)
@@ -104,10 +107,12 @@ def build_mapping(old_tokenizer: Any, new_tokenizer: Any) -> VocabularyMapping:
         index: added.content.encode() for index, added in new.get_added_tokens_decoder().items() if not added.special and added.content
     }
     wanted.update((index, data) for index, data in ordinary_added.items() if index not in special)
-    spelled, fallbacks = spell(old, old_bytes, list(wanted.values()))
+    if not spelled:
+        wanted.clear()
+    spellings, fallbacks = spell(old, old_bytes, list(wanted.values())) if wanted else ([], 0)
 
     rows: list[Sequence[int]] = [()] * len(new_bytes)
-    for index, pieces in zip(wanted, spelled, strict=True):
+    for index, pieces in zip(wanted, spellings, strict=True):
         rows[index] = pieces
     for index, old_index in (*shared.items(), *special.items()):
         rows[index] = (old_index,)

@@ -9,7 +9,9 @@ Shapes: R rank of the adapter, I inputs and O outputs of a layer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -22,12 +24,13 @@ _WEIGHTS_NAME = "adapter_model.safetensors"
 _ADAPTER = "default"  # peft's own name for an only adapter
 
 
-def add_lora(split: SplitModel, *, rank: int, alpha: int, seed: int) -> None:
-    """Put an adapter on every linear layer of the body; its factors join the matrices that learn as "lora.MODULE.A" and ".B"."""
+def add_lora(split: SplitModel, *, rank: int, alpha: int, seed: int, targets: Sequence[str] | None = None) -> None:
+    """Put an adapter on every linear layer of the body, or on `targets`; its factors join what learns as "lora.MODULE.A" and ".B"."""
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
     kinds = sorted({name.rsplit(".", 1)[-1] for name, module in split.body.named_modules() if isinstance(module, torch.nn.Linear)})
+    kinds = kinds if targets is None else list(targets)
     if not kinds:
         raise ConfigError("lora", f"{split.folder.architecture} has no linear layers that an adapter could be put on", "Leave --lora out")
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=kinds, task_type="CAUSAL_LM")
@@ -45,12 +48,15 @@ def add_lora(split: SplitModel, *, rank: int, alpha: int, seed: int) -> None:
     split.adapter_settings = settings
 
 
-def save_adapter(split: SplitModel, folder: Path) -> None:
-    """Write the adapter as a peft folder: adapter_config.json and adapter_model.safetensors, float32."""
+def save_adapter(split: SplitModel, folder: Path, *, in_full: Mapping[str, torch.Tensor] = MappingProxyType({})) -> None:
+    """Write the adapter as a peft folder: adapter_config.json and adapter_model.safetensors, float32.
+
+    `in_full` are tensors that take the place of the model's own; the settings' `modules_to_save` name their modules.
+    """
     from peft import LoraConfig
 
     assert isinstance(split.adapter_settings, LoraConfig)
-    tensors = {}
+    tensors = {f"base_model.model.{name}": tensor.detach().to("cpu", torch.float32) for name, tensor in in_full.items()}
     for name, factor in split.adapter.items():
         module, side = name.removeprefix("lora.").rsplit(".", 1)
         tensors[f"base_model.model.{module}.lora_{side}.weight"] = factor.detach().to("cpu", torch.float32)

@@ -66,14 +66,16 @@ def advice_when_out_of_memory(
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-            words in str(error).lower() for words in _ALLOCATION_FAILURES
-        )
-        if not is_memory:
+        if not is_out_of_memory(error):
             raise
         sequences = "" if micro_batch_size is None else f" with {micro_batch_size} sequences of {config.block_size} tokens at a time"
         remedies = _remedies(config, device=device, micro_batch_size=micro_batch_size, checkpointing=checkpointing)
         raise ResourceError(f"the memory is not enough{sequences}", f"{', or '.join(remedies)}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in str(error).lower() for words in _ALLOCATION_FAILURES)
 
 
 def _remedies(config: TrainConfig, *, device: torch.device, micro_batch_size: int | None, checkpointing: bool) -> list[str]:

@@ -79,6 +79,8 @@ class RowAdamW:
                 gradient_VD *= self._gradient_clip / norm
         if self._weight_decay:
             for name, parameter in self._parameters.items():
+                if parameter.ndim < 2:
+                    continue  # scales of norms and biases have no reason to be small
                 reached_V = self.gradients[name].any(dim=1)
                 parameter.data[reached_V] *= 1 - learning_rate * self._weight_decay
         for group in self._adam.param_groups:

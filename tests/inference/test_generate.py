@@ -204,3 +204,21 @@ def test_real_tokenizers_decode_to_the_same_text_token_by_token(shared_data, nam
                 assert decoded == unicodedata.normalize("NFC", text)  # this tokenizer normalises by itself
             else:
                 assert decoded.removeprefix(" ") == text
+
+
+def test_models_of_one_body_answer_together_and_as_each_alone(tmp_path, monkeypatch):
+    from lep_core.inference import family
+    from tests.inference.variants import family as variants
+
+    loaded: list[str] = []
+    load = Generator.load
+    monkeypatch.setattr(family.Generator, "load", lambda source, **options: loaded.append(str(source)) or load(source, **options))
+    models = list(map(str, variants(tmp_path)))
+    models.insert(1, str(tiny_model(tmp_path, name="other", seed=9)))
+    together = generate(GenerateConfig(model=tuple(models), prompt="Где ключ?", max_new_tokens=8, device="cpu")).answers
+    assert loaded == models[:2]
+    for model, answer in zip(models, together, strict=True):
+        [alone] = generate(GenerateConfig(model=(model,), prompt="Где ключ?", max_new_tokens=8, device="cpu")).answers
+        assert [answer[key] for key in ("path", "text", "new_tokens", "fingerprint")] == [
+            alone[key] for key in ("path", "text", "new_tokens", "fingerprint")
+        ]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from lep_core.config import METHODS, InitializeConfig, PropagateConfig
 from lep_core.embeddings.initialize import initialize
 from lep_core.errors import ModelError, OutputError, SiblingError
 from lep_core.models import frozen_sha256, inspect_model, load_model
+from lep_core.models.folder import read_slots
+from lep_core.models.safetensors_files import read_header
 from lep_core.propagation.propagate import PropagationReport, propagate
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
-from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_tokenizer
+from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_model, tiny_tokenizer
 from tests.propagation.reference import expected_rows, fitted_pairs
 
 Tiny = Callable[..., Path]
@@ -34,6 +38,20 @@ def adapt(base: Path, output: Path, *, family: str = "byte-level", train: float 
         generator = torch.Generator().manual_seed(3)
         change_weights(output, lambda name, value: value + train * torch.randn(value.shape, generator=generator).to(value.dtype))
     return output
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path, Path]]:
+    """`trio(perturbation=..., **options)`: base, adapted and instruct folder, made once for all tests that only read them."""
+
+    @cache
+    def make(perturbation: float, chat: bool, options: tuple[tuple[str, object], ...]) -> tuple[Path, Path, Path]:
+        folder, given = tmp_path_factory.mktemp("trio"), dict(options)
+        base = tiny_model(folder, **given)
+        instruct = tiny_model(folder, sibling_of=base, chat=chat, shards=given.get("shards", 1), perturbation=perturbation)
+        return base, adapt(base, folder / "adapted", family=given.get("family", "byte-level")), instruct
+
+    return lambda perturbation=0.3, chat=True, **options: make(perturbation, chat, tuple(options.items()))
 
 
 def change_weights(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
@@ -69,10 +87,8 @@ def ordinary_rows(output: Path, mapping: VocabularyMapping) -> np.ndarray:
     ],
     ids=str,
 )
-def test_result_equals_the_dense_formula(tiny: Tiny, tmp_path: Path, method: str, options: dict) -> None:
-    base = tiny(**options)
-    instruct = tiny(sibling_of=base, chat=True, shards=options.get("shards", 1), perturbation=0.3)
-    adapted = adapt(base, tmp_path / "adapted", family=options.get("family", "byte-level"))
+def test_result_equals_the_dense_formula(trio: Callable[..., tuple[Path, ...]], tmp_path: Path, method: str, options: dict) -> None:
+    base, adapted, instruct = trio(**options)
     report = run(base, adapted, instruct, tmp_path / "out", method, **({"alpha": 0.1} if method == "ridge" else {}))
     mapping = build_mapping(base, adapted)
     before = {role: load_weights(path) for role, path in {"base": base, "adapted": adapted, "instruct": instruct}.items()}
@@ -129,10 +145,9 @@ def test_a_known_linear_map_is_recovered(tiny: Tiny, tmp_path: Path, method: str
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_equal_siblings_leave_the_trained_rows_as_they_are(tiny: Tiny, tmp_path: Path, method: str) -> None:
-    base = tiny()
-    adapted = adapt(base, tmp_path / "adapted")
-    run(base, adapted, tiny(sibling_of=base, perturbation=0.0), tmp_path / "out", method)
+def test_equal_siblings_leave_the_trained_rows_as_they_are(trio: Callable[..., tuple[Path, ...]], tmp_path: Path, method: str) -> None:
+    base, adapted, instruct = trio(perturbation=0.0, chat=False)
+    run(base, adapted, instruct, tmp_path / "out", method)
     rows = ordinary_rows(tmp_path / "out", build_mapping(base, adapted))
     for name in (INPUT, OUTPUT):
         assert torch.equal(load_weights(tmp_path / "out")[name][rows], load_weights(adapted)[name][rows])
@@ -168,26 +183,33 @@ def map_that_a_method_recovers(method: str, seed: int) -> torch.Tensor:
     return torch.eye(32) + 0.1 * noise
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_permuting_the_new_vocabulary_permutes_the_rows(tiny: Tiny, tmp_path: Path, method: str) -> None:
-    base = tiny()
-    instruct = tiny(sibling_of=base, perturbation=0.2)
-    adapted = adapt(base, tmp_path / "adapted")
-    permuted = tmp_path / "permuted"
-    permuted.mkdir()
+@pytest.fixture(scope="module")
+def permuted(trio: Callable[..., tuple[Path, Path, Path]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The adapted model with its ordinary tokens in another order, and the new place of each."""
+    adapted, folder = trio(perturbation=0.2, chat=False)[1], tmp_path_factory.mktemp("permuted")
     for path in adapted.iterdir():
-        (permuted / path.name).write_bytes(path.read_bytes())
+        (folder / path.name).write_bytes(path.read_bytes())
     definition = json.loads((adapted / "tokenizer.json").read_text())
     size = len(definition["model"]["vocab"])
     new_place = np.concatenate([np.arange(3), 3 + np.random.default_rng(0).permutation(size - 3)])
     definition["model"]["vocab"] = {token: int(new_place[number]) for token, number in definition["model"]["vocab"].items()}
-    (permuted / "tokenizer.json").write_text(json.dumps(definition))
-    change_weights(permuted, lambda name, value: torch.empty_like(value).index_copy_(0, torch.from_numpy(new_place), value))
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    change_weights(folder, lambda name, value: torch.empty_like(value).index_copy_(0, torch.from_numpy(new_place), value))
+    return folder, new_place
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_permuting_the_new_vocabulary_permutes_the_rows(
+    trio: Callable[..., tuple[Path, ...]], permuted: tuple[Path, np.ndarray], tmp_path: Path, method: str
+) -> None:
+    base, adapted, instruct = trio(perturbation=0.2, chat=False)
+    folder, new_place = permuted
     run(base, adapted, instruct, tmp_path / "out", method)
-    run(base, permuted, instruct, tmp_path / "out-permuted", method)
+    run(base, folder, instruct, tmp_path / "out-permuted", method)
+    places = torch.from_numpy(new_place)
     for name in (INPUT, OUTPUT):
-        moved = load_weights(tmp_path / "out-permuted")[name][torch.from_numpy(new_place)]
-        torch.testing.assert_close(moved, load_weights(tmp_path / "out")[name], rtol=1e-5, atol=1e-6)
+        one, other = (load_weights(tmp_path / output)[name] for output in ("out", "out-permuted"))
+        torch.testing.assert_close(other[places], one[: len(places)], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"family": "sentencepiece", "padded": 4}, {"tied": True, "dtype": "bfloat16"}], ids=str)
@@ -223,6 +245,52 @@ def test_body_config_and_sampling_settings_are_the_instruct_models(tiny: Tiny, t
     expected = generation | {"eos_token_id": [end, new.token_to_id("</s>")]}
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == expected
     assert new.get_vocab_size() == rows
+
+
+def test_layout_is_what_engines_read_without_transformers(tiny: Tiny, tmp_path: Path) -> None:
+    """vLLM and others take the index, every tensor of every file that it names, names and shapes from config.json, and nothing else."""
+    base = tiny(shards=4, dtype="bfloat16", padded=6)
+    instruct = tiny(sibling_of=base, chat=True, shards=4)
+    first, second = tmp_path / "first", tmp_path / "second"
+    adapted = adapt(base, tmp_path / "adapted")
+    run(base, adapted, instruct, first, "conversion")
+    report = run(adapted, adapted, first, second, "swap")  # from a folder that already has the embeddings in a file of their own
+    for output in (first, second):
+        index = json.loads((output / "model.safetensors.index.json").read_text())
+        held = {path.name: list(read_header(path)) for path in output.glob("*.safetensors")}
+        assert set(index["weight_map"].values()) == held.keys(), "no file beside those of the index"
+        listed = [(name, file) for file, names in held.items() for name in names]
+        assert sorted(listed) == sorted(index["weight_map"].items()), "each tensor once, none that is stale"
+        assert index["weight_map"].keys() == inspect_model(instruct).slots.keys(), "names as in the source"
+        assert index["metadata"]["total_size"] == sum(slot.bytes for slot in read_slots(output).values())
+        assert "model.safetensors" not in held, "which would be taken for the whole model"
+        config, shapes = json.loads((output / "config.json").read_text()), inspect_model(output).shapes
+        assert config["architectures"] == ["LlamaForCausalLM"]
+        assert shapes[INPUT] == shapes[OUTPUT] == (config["vocab_size"], config["hidden_size"])
+        for path in output.glob("*.safetensors"):
+            with safe_open(path, framework="pt") as stream:
+                assert stream.metadata() == {"format": "pt"}
+                assert {stream.get_tensor(name).dtype for name in stream.keys()} == {torch.bfloat16}  # noqa: SIM118
+        assert {path.name for path in output.iterdir() if path.suffix != ".safetensors"} >= {
+            "config.json",
+            "generation_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        }
+    assert (report.shards_linked, report.shards_rewritten) == (4, 0)
+    embeddings = 2 * report.vocab_size * 32 * 2
+    assert embeddings <= report.bytes_written < embeddings + 1000
+
+
+def test_shards_of_embeddings_alone_are_dropped_and_the_rest_linked(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny()
+    instruct = tiny(sibling_of=base)
+    weights = load_weights(instruct)
+    (instruct / "model.safetensors").unlink()
+    own = {name: weights.pop(name) for name in (INPUT, OUTPUT)}
+    save_weights(instruct, weights | own, shards=len(weights) + len(own))
+    report = run(base, adapt(base, tmp_path / "adapted"), instruct, tmp_path / "out", "swap")
+    assert (report.shards_linked, report.shards_rewritten, report.shards_copied) == (len(weights), 0, 0)
 
 
 def test_chat_template_and_ids_work_in_plain_transformers(tiny: Tiny, tmp_path: Path) -> None:

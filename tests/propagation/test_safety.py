@@ -17,7 +17,7 @@ from lep_core import files, pipeline
 from lep_core.config import METHODS, PropagateConfig
 from lep_core.errors import LepError, ModelError, OutputError, ResourceError, SiblingError
 from lep_core.files import manifest_of
-from lep_core.models import frozen_sha256, inspect_model, load_tokenizer, safetensors_files, writing
+from lep_core.models import frozen_sha256, inspect_model, load_tokenizer, streams, writing
 from lep_core.propagation import propagate as stage
 from tests.factories import edit_json, load_weights, save_weights, tiny_tokenizer
 from tests.propagation.test_propagate import OUTPUT, adapt, change_weights
@@ -47,17 +47,6 @@ def kill_before(module: Any, name: str, *, call: int = 1) -> None:
     setattr(module, name, dying)
 
 
-def kill_inside_a_write() -> None:
-    """Let this process be killed when half of the embeddings are in their file."""
-
-    def dying(tensors: Any, path: Path) -> int:
-        path.write_bytes(b"\0" * 1000)
-        os.kill(os.getpid(), signal.SIGKILL)
-        return 0
-
-    writing.write_tensors = dying
-
-
 def run_in_a_fork(config: PropagateConfig, prepare: Callable[[], None]) -> int:
     """Exit status of a child process that propagates."""
     child = os.fork()
@@ -72,9 +61,11 @@ def run_in_a_fork(config: PropagateConfig, prepare: Callable[[], None]) -> int:
 
 MOMENTS: dict[str, tuple[Callable[[], None], bool]] = {
     "while the first tokenizer file is written": (lambda: kill_before(writing, "_write_json"), False),
-    "while a shard is copied": (lambda: kill_before(safetensors_files, "_copy_bytes", call=3), False),
+    "while a shard is copied": (lambda: kill_before(streams.FileWriter, "copy", call=3), False),
     "between two links": (lambda: kill_before(os, "link", call=2), False),
-    "inside the embeddings": (kill_inside_a_write, False),
+    "inside the embeddings": (lambda: kill_before(writing.ModelWriter, "_write_rows", call=2), False),
+    "while the head is fitted": (lambda: kill_before(stage, "propagate_matrix", call=2), False),
+    "before the index": (lambda: kill_before(writing.ModelWriter, "finish"), False),
     "while the result is proven": (lambda: kill_before(stage, "prove_written"), False),
     "before the flush": (lambda: kill_before(files, "_fsync_tree"), False),
     "before the rename": (lambda: kill_before(files, "_replace_folder"), False),
@@ -202,7 +193,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(writing, "write_tensors", full)
+    monkeypatch.setattr(streams.os, "write", full)
     with pytest.raises(ResourceError, match="disk is full"):
         pipeline.propagate(config_for(base, adapted, instruct, tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ On a terminal the progress is one line that is drawn again; elsewhere it is a pl
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ TERMINAL_SECONDS = 0.1
 PLAIN_SECONDS = 5.0
 BAR_WIDTH = 16
 LONGEST_CELL = 60
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 METRICS_SHOWN = ("step", "loss", "bits_per_byte", "heldout_bits_per_byte", "tokens_per_second")
 
 
@@ -169,7 +171,8 @@ def _value(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _number(value) if isinstance(value, (int, float)) else str(value)
+    # Texts of a model or a data set must not steer the terminal.
+    return _number(value) if isinstance(value, (int, float)) else _CONTROLS.sub("\ufffd", str(value))
 
 
 def _number(value: float | int) -> str:

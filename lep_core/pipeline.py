@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lep_core import config as configs
 from lep_core import ranks
 from lep_core.config import Config
-from lep_core.errors import CorpusError
+from lep_core.errors import ConfigError, CorpusError
 from lep_core.files import atomic_folder, check_apart, clear_output, clear_partials, read_json, write_json
 from lep_core.names import distinct_names
 from lep_core.progress import SILENT, Reporter
@@ -224,6 +224,8 @@ def evaluate(config: configs.EvaluateConfig, reporter: Reporter = SILENT) -> Rep
     from lep_core.evaluation.partial import drop_partial, partial_folder
     from lep_core.models.adapters import mention_adapters
 
+    if config.resume and config.output is None:
+        raise ConfigError("resume", "--resume is given without the --output of the evaluation that was stopped", "Give --output DIR")
     mention_adapters(config.model, reporter)
     partial = None if config.output is None else partial_folder(config.output)
 

@@ -334,3 +334,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_generate_takes_an_empty_prompt():
     parsed = cli.verb_parser("generate").parse_args(["--model", "m", "--prompt", ""])
     assert GenerateConfig.from_mapping({"model": parsed.model, "prompt": parsed.prompt}).prompt == ""
+
+
+def test_texts_do_not_steer_the_terminal():
+    assert "\x1b" not in summary({"answers": [{"text": "a\x1b[2Jb"}], "note": "\x1b]0;x\x07"})

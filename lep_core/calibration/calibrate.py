@@ -35,7 +35,7 @@ from lep_core.calibration.measuring import Measured, measure, measuring_texts
 from lep_core.calibration.outcome import outcome
 from lep_core.calibration.preview import PAIRS_FILE, REVIEW_FILE
 from lep_core.calibration.prompt_files import read_prompts
-from lep_core.calibration.prompts import Prompt, PromptReport, choose_prompts, prompts_from_texts
+from lep_core.calibration.prompts import Prompt, PromptReport, choose_prompts, normal_form, prompts_from_texts
 from lep_core.calibration.scripts import main_script
 from lep_core.config import CalibrateConfig
 from lep_core.errors import ConfigError, CorpusError
@@ -44,7 +44,7 @@ from lep_core.evaluation.reading import read_items
 from lep_core.files import write_text
 from lep_core.inference.generator import Generator
 from lep_core.progress import SILENT, Reporter
-from lep_core.tuning.conversations import Conversation, given_conversations
+from lep_core.tuning.conversations import USER, Conversation, given_conversations
 from lep_core.tuning.loop import tune
 from lep_core.tuning.report import TuneReport
 
@@ -109,6 +109,10 @@ class CalibrateReport:
             "stopped": self.stopped,
         }
 
+    def to_summary(self) -> dict[str, Any]:
+        """For people: what came of it in whole sentences, which a table would cut off."""
+        return {**self.to_json(), "outcome": "".join(f"\n  {statement['text']}" for statement in self.outcome) or None}
+
 
 @dataclass
 class _Made:
@@ -157,7 +161,9 @@ def calibrate(
             return CalibrateReport(pairs=pairs, seconds=time.monotonic() - began)
     if config.data:
         given = given_conversations(config, reporter)
-        conversations, unusable = [*conversations, *given.conversations], given.unusable
+        learnable = _unmeasured(given.conversations, items, reporter)
+        conversations = [*conversations, *learnable]
+        unusable = given.unusable + len(given.conversations) - len(learnable)
     tuned = tune(
         config,
         conversations,
@@ -203,7 +209,7 @@ def _make_pairs(
         judged = _ask_judge(config, judged, checkpoints, reporter)
     report = report_of(judged)
     if not report.kept:
-        raise _nothing_kept(report)
+        raise _nothing_kept(report, too_long=answers.too_long)
     made = _Made(judged, _copies(config, texts, report.kept, reporter))
     kept = report.kept + len(made.copies)
     reporter.message(f"{report.kept:,} of {report.given:,} answers are learned, and {len(made.copies):,} copy tasks")
@@ -234,12 +240,34 @@ def _choose(
         seed=config.seed,
         longest=config.max_prompt_characters,
         script=None if config.answer_script in ("prompt", "any") else config.answer_script,
-        excluded=[text for item in items for text in (getattr(item, "prompt", None), getattr(item, "question", None)) if text],
+        excluded=_questions(items),
     )
     if unusable:
         report.dropped["unusable"] = len(unusable)
         reporter.message(f"{len(unusable):,} records hold no prompt and were skipped, the first: {unusable[0]}")
     return prompts, report
+
+
+def _questions(items: Sequence[AnyItem]) -> list[str]:
+    """What is measured on: it is never learned."""
+    return [text for item in items for text in (getattr(item, "prompt", None), getattr(item, "question", None)) if text]
+
+
+def _unmeasured(conversations: list[Conversation], items: Sequence[AnyItem], reporter: Reporter) -> list[Conversation]:
+    """The given conversations in which nobody asks what is measured on."""
+    asked = {normal_form(text) for text in _questions(items)}
+    if not asked:
+        return conversations
+    found = [
+        one
+        for one in conversations
+        if not any(message["role"] == USER and normal_form(message["content"]) in asked for message in one.messages)
+    ]
+    if left_out := len(conversations) - len(found):
+        reporter.message(f"{left_out:,} of {len(conversations):,} conversations ask what is in --items and are not learned")
+    if not found:
+        raise CorpusError("all conversations ask what is in --items", "Measure on other items than those that are learned")
+    return found
 
 
 def _ask_judge(config: CalibrateConfig, judged: list[Judged], checkpoints: Path, reporter: Reporter) -> list[Judged]:
@@ -303,7 +331,9 @@ def _or_stop(result: Result | None) -> Result:
     return result
 
 
-def _nothing_kept(report: FilterReport) -> CorpusError:
+def _nothing_kept(report: FilterReport, *, too_long: int) -> CorpusError:
+    if too_long and not report.given:
+        return CorpusError(f"all {too_long:,} prompts fill the whole context of the teacher", "Give shorter prompts")
     if not report.given:
         return CorpusError("no prompt was found or could be made from the text", "Give prompts with --prompt-file, or longer text")
     reasons = ", ".join(f"{reason}: {count}" for reason, count in report.to_json()["dropped"].items())

@@ -361,17 +361,19 @@ def hub_rows(name: str, field: TextField, bad: BadRowHandler) -> Iterator[Row]:
         )
     try:
         import datasets
-        import httpx
         from datasets.exceptions import DatasetsError
+        from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise CorpusError(f"{name} needs the package {error.name}", "Install it with: pip install datasets") from error
+    # The library of HTTP under huggingface_hub has changed its name before: its error is a base of this one.
+    http_errors: Any = HfHubHTTPError.__bases__
     try:
         rows = datasets.load_dataset(repository, options.get("config"), split=options.get("split", "train"), streaming=True)
         for number, record in enumerate(rows, 1):
             text = field.of(record, number, bad)
             if text is not None:
                 yield number, text
-    except (OSError, ValueError, KeyError, RuntimeError, httpx.HTTPError, DatasetsError) as error:
+    except (*http_errors, OSError, ValueError, KeyError, RuntimeError, DatasetsError) as error:
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise CorpusError(f"{name} cannot be read ({reason})", "Check the name, the split and the connection") from error
 

@@ -175,6 +175,8 @@ def _measure_model(
             kept.finish(key, *found)
             if unfit := sum(record.get("fits") is False for record in found[1]):
                 reporter.message(f"{name}, {task}: {unfit} of {len(found[1])} prompts fill the whole context and count as wrong")
+            if cut := sum(record.get("truncated") is True for record in found[1]):
+                reporter.message(f"{name}, {task}: {cut} of {len(found[1])} questions are longer than the context and lost their beginning")
         rows.add(name, found, is_new=is_new)
     del generator
     _free_memory()

@@ -123,8 +123,11 @@ def _fitted(generator: Generator, request: Request) -> Request:
         return request
     room = most - len(continuation) + 1
     if room < 1:
+        begin = generator.tokenizer.decode(continuation[:16])
         raise ConfigError(
-            "items", f"a continuation has {len(continuation)} tokens, the context of {generator.path.name} holds {most}", "Leave it out"
+            "items",
+            f"the continuation {begin!r}... has {len(continuation)} tokens, the context of {generator.path.name} holds {most}",
+            "Leave the item out",
         )
     return Request(context[-room:], continuation)
 

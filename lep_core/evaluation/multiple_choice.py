@@ -17,7 +17,7 @@ from typing import Any
 
 from lep_core.evaluation.items import LETTERS, Choice, labels_of
 from lep_core.evaluation.language import prompt_language
-from lep_core.evaluation.log_likelihood import Request, encode_plain, encode_request, score_requests
+from lep_core.evaluation.log_likelihood import Request, Score, encode_plain, encode_request, score_requests
 from lep_core.evaluation.measurement import Measurement, grouped_shares
 from lep_core.evaluation.partial import Batches
 from lep_core.evaluation.shots import Shots
@@ -57,8 +57,8 @@ def measure_multiple_choice(
     scores = score_requests(generator, requests, batch_size=batch_size, batches=batches, should_stop=should_stop, progress=progress)
     if scores is None:
         return None
-    values = iter([score.log_likelihood for score in scores])
-    by_question = [[next(values) for _ in question.requests] for question in questions]
+    given = iter(scores)
+    by_question = [[next(given) for _ in question.requests] for question in questions]
     records: list[dict[str, Any]] = []
     position = 0
     for item in items:
@@ -95,7 +95,8 @@ def listed(item: Choice, order: Iterable[int] | None = None) -> str:
     return f"{text}\n{ANSWER_WORDS[prompt_language(text)]}"
 
 
-def _record(item: Choice, questions: Sequence[_Question], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _record(item: Choice, questions: Sequence[_Question], found: Sequence[Sequence[Score]]) -> dict[str, Any]:
+    scores = [[score.log_likelihood for score in one] for one in found]
     chosen = [question.chosen(values) for question, values in zip(questions, scores, strict=True)]
     record: dict[str, Any] = {
         "task": TASK,
@@ -107,6 +108,7 @@ def _record(item: Choice, questions: Sequence[_Question], scores: Sequence[Seque
         "got": chosen[0],
         "log_likelihoods": list(scores[0]),
         "ok": chosen[0] == item.answer,
+        "truncated": any(score.truncated for one in found for score in one),
     }
     if item.cloze:
         per_byte = [value / len(option.encode("utf-8")) for value, option in zip(scores[0], item.options, strict=True)]

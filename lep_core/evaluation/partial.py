@@ -112,6 +112,10 @@ class Partial:
             for lines in (self._results, self._finished, self._batches):
                 lines.close()
             os.close(self._handle)
+        if self.folder is not None:
+            # An evaluation that failed before it had anything to keep leaves nothing behind.
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     def batches(self, scope: str) -> Batches:
         """The batches of a model and its settings (`scope`, see `digest`)."""
@@ -146,7 +150,7 @@ class _Lines:
         for line in _whole_lines(path):
             if self._bare:
                 self._values[digest(line)] = line
-            elif line.keys() >= {"key", "value"}:
+            elif isinstance(line.get("key"), str) and "value" in line:
                 self._values[line["key"]] = line["value"]
 
     def __contains__(self, key: str) -> bool:
@@ -189,7 +193,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     for line in text.split("\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             found.append(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from lep_core.errors import ConfigError, ResourceError
 from lep_core.progress import SILENT, Reporter
@@ -46,7 +47,6 @@ def push_folder(folder: Path, repository: str, *, private: bool, reporter: Repor
     Raises:
         ResourceError: the hub refuses or cannot be reached.
     """
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
@@ -54,10 +54,12 @@ def push_folder(folder: Path, repository: str, *, private: bool, reporter: Repor
     reporter.stage("uploading to the hub")
     disable_progress_bars()
     api = HfApi(token=os.environ[TOKEN_VARIABLE])
+    # The library of HTTP under huggingface_hub has changed its name before: its error is a base of this one.
+    http_errors: Any = HfHubHTTPError.__bases__
     try:
         address = api.create_repo(repository, private=private, repo_type="model", exist_ok=True)
         api.upload_folder(folder_path=folder, repo_id=repository, repo_type="model", commit_message=MESSAGE)
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+    except (*http_errors, OSError, ValueError, RuntimeError) as error:
         # Only the kind and the number: messages of the hub repeat addresses and headers.
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"the hub answered {status}" if status else f"the hub cannot be reached ({type(error).__name__})"

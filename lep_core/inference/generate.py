@@ -31,6 +31,11 @@ class GenerateReport:
     def to_json(self) -> dict[str, Any]:
         return {"answers": list(self.answers)}
 
+    def to_summary(self) -> dict[str, Any]:
+        """For people: the answers in full, which a table would cut off."""
+        rows = [{name: value for name, value in one.items() if name != "text"} for one in self.answers]
+        return {"answers": rows, **{f"text of {one['model']}": f"\n{one['text']}" for one in self.answers}}
+
 
 def generate(config: GenerateConfig, reporter: Reporter = SILENT) -> GenerateReport:
     """Let models answer one prompt; chat models through their own template unless `config.plain`.

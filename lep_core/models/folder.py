@@ -118,10 +118,12 @@ def resolve(source: str | Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    # The library of HTTP under huggingface_hub has changed its name before: its error is a base of this one.
+    http_errors: Any = HfHubHTTPError.__bases__
     try:
         patterns = ["*.json", "*.safetensors", "*.jinja", "LICENSE*", "NOTICE*"]
         return Path(snapshot_download(str(source), allow_patterns=patterns, local_files_only=offline))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (*http_errors, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reach = "reachable offline" if offline else f"reachable ({type(error).__name__})"
         raise ModelError(
             f"there is no folder {source} and it is no hub id {reach}", "Give an existing model folder, or check the name"

@@ -228,7 +228,10 @@ def _system(values: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[dict
 
 
 def _history(value: Any) -> Iterator[dict[str, str]]:
-    for number, pair in enumerate(_unpacked(value) or (), start=1):
+    value = _unpacked(value) or []
+    if not isinstance(value, list):
+        raise _Unusable(f"history is {_kind(value)}, not a list of pairs of question and answer")
+    for number, pair in enumerate(value, start=1):
         if not isinstance(pair, list) or len(pair) != 2:
             raise _Unusable(f"history[{number}] is no pair of question and answer")
         yield {"role": USER, "content": _text(pair[0], f"history[{number}]")}

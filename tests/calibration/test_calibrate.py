@@ -5,9 +5,11 @@ import json
 import pytest
 
 from lep_core import pipeline
+from lep_core.calibration.calibrate import CalibrateReport
 from lep_core.calibration.outcome import outcome
 from lep_core.calibration.preview import preview_pairs
 from lep_core.config import CalibrateConfig
+from lep_core.console import summary
 from lep_core.errors import ConfigError, CorpusError
 from lep_core.models.weights import frozen_sha256
 from lep_core.progress import SilentReporter
@@ -134,6 +136,30 @@ def test_nothing_left_to_learn_names_the_reason(settings, tmp_path):
     with pytest.raises(CorpusError, match="none of the 12 answers is left"):
         run(settings, min_answer_characters=100_000, output=str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+    long = tmp_path / "long.txt"
+    long.write_text("long " * 20_000, encoding="utf-8")
+    with pytest.raises(CorpusError, match="all 1 prompts fill the whole context of the teacher"):
+        run(settings, prompt_file=(str(long),), max_prompt_characters=1_000_000, output=str(tmp_path / "none"))
+
+
+def test_given_conversations_that_ask_what_is_measured_are_not_learned(settings, tmp_path):
+    def record(prompt):
+        return json.dumps({"prompt": prompt, "response": "x"}) + "\n"
+
+    asked, other = record(" what IS asked in the benchmark? "), "".join(record(f"Say {number}.") for number in range(5))
+    data, all_asked = tmp_path / "data.jsonl", tmp_path / "asked.jsonl"
+    data.write_text(asked + other, encoding="utf-8")
+    all_asked.write_text(asked, encoding="utf-8")
+    given = {**settings, "teacher": None, "prompt_file": (), "input": (), "steps": 1}
+    report = run(given, data=(str(data),))
+    assert (report["conversations"] + report["heldout_conversations"], report["unusable"]) == (5, 1)
+    with pytest.raises(CorpusError, match="all conversations ask what is in --items"):
+        run(given, data=(str(all_asked),), output=str(tmp_path / "none"))
+
+
+def test_the_short_report_holds_what_came_of_it_in_whole_sentences():
+    (one,) = outcome([], [])
+    assert f"\n  {one.in_english()}" in summary(CalibrateReport(outcome=(one.to_json(),), seconds=1.0).to_summary())
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_the_exported_folder_computes_the_same_in_plain_transformers(person):
     person.click("next-benchmark")
     person.click("export-start")
     (exported,) = person.wait_for("export")
-    assert "equal logits" in person.page.locator("#export-proof").inner_text()
+    shows(person.page, "export-proof", "equal logits")
     person.picture("9-export")
     source = Path(json.loads((exported / "run.json").read_text())["config"]["model"])
     assert _logits(exported / "output") == _logits(source)

@@ -98,3 +98,9 @@ def test_examples_stand_before_the_question(generator, tmp_path):
     scores = score_requests(chat, [Request(context, tuple(encode_plain(chat, letter))) for letter in "AB"], batch_size=1)
     assert record["log_likelihoods"] == pytest.approx([score.log_likelihood for score in scores], abs=1e-4)
     assert seen[-1] == (4, 4)
+
+
+def test_a_question_longer_than_the_context_says_that_it_was_cut(generator):
+    long = Choice(question="word " * 600, options=("x", "y"), answer=0)
+    _, records = measure_multiple_choice(generator, [LETTERS, long], batch_size=4)
+    assert [record["truncated"] for record in records] == [False, True]

@@ -202,6 +202,37 @@ def test_a_broken_or_missing_folder_is_named(tmp_path):
         find_tasks(["mine"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: 5", 'under the key "task"'),
+        ("task: mine\ninclude: 5", 'under the key "include"'),
+        ("group: mine\ntask: [mine]", "the group mine holds itself"),
+        ("task: mine\nx: &x [*x]", "holds itself"),
+        ("task: mine\nmetadata:\n  a: &a [1,1,1,1,1,1,1,1]\n" + "".join(f"  {b}: &{b} [{','.join([f'*{a}'] * 8)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)), "more than 100,000 values"),
+        ("task: mine\nx: " + "[" * 1000, "cannot be read as YAML"),
+        ("task: mine\nmetric_list: [{metric: acc, aggregation: foo}]", "has no aggregation 'foo'"),
+    ],
+)  # fmt: skip
+def test_a_task_folder_without_sense_or_end_is_named(tmp_path, text, message):
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises((ConfigError, CorpusError)) as refused:
+        find_tasks(["mine"], tmp_path)
+    assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "message"), [("{{ 1 / 0 }}", "{{end}}", "ZeroDivisionError"), ("{{begin}}", 5, "gives 5 where a text")]
+)
+def test_templates_that_fail_or_give_no_text_are_named(folder, tmp_path, generator, begin, end, message):
+    text = (folder / "endings.yaml").read_text().replace("rows.jsonl", str(folder / "rows.jsonl")).replace("task: endings", "task: mine")
+    (tmp_path / "t.yaml").write_text(
+        text.replace("{{begin}}", begin).replace("'{{end}}'", f"'{end}'" if isinstance(end, str) else str(end))
+    )
+    with pytest.raises(ConfigError, match=message):
+        measure_harness(generator, find_tasks(["mine"], tmp_path), "mine", batch_size=4)
+
+
 def test_a_library_that_is_missing_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lm_eval.utils", None)
     with pytest.raises(ResourceError) as refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -63,6 +64,10 @@ def test_csv_files_and_folders_are_read(tmp_path):
         ({"question": "?", "choices": ["x", "y"], "answer": "C"}, "none of its 2 choices"),
         ({"question": "?", "choices": ["x", "y"], "answer": True}, "none of its 2 choices"),
         ({"question": "?", "choices": {"text": ["p"], "label": ["1"]}, "answerKey": "2"}, '"answerKey" is'),
+        ({"question": "?", "choices": {"text": ["p", "q"], "label": ["1"]}, "answerKey": "1"}, "2 choices and 1 labels"),
+        ({"question": "?", "choice0": "x", "choice2": "y", "answer": 1}, 'no "choice1" before its "choice2"'),
+        ({"question": "?", "choices": ["x", "y"], "answer": 0, "cloze": "maybe"}, '"cloze" is'),
+        ({"prompt": "?", "constraints": [{"type": "paragraph_start", "paragraph": 0, "word": "x"}]}, '"paragraph" of'),
         ({"premise": "P.", "choice1": "a", "choice2": "b", "question": "why", "label": 0}, '"question" is'),
         ({"premise": "P.", "choice1": "a", "choice2": "b", "question": "cause", "label": 0}, "because and so"),
     ],
@@ -79,6 +84,23 @@ def test_damaged_csv_and_empty_folders_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text('good,bad\n"x"y,z\n', encoding="utf-8")
     with pytest.raises(CorpusError, match=r"a\.csv:2 is no valid CSV"):
         read_items([tmp_path / "a.csv"])
+    (tmp_path / "b.csv").write_text("good,bad\nOh, a cat.,Oh, cat a.\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"b\.csv:2 has more fields"):
+        read_items([tmp_path / "b.csv"])
+
+
+def test_whether_choices_continue_the_question_is_read_from_csv(tmp_path):
+    rows = [f'?,"[""x"", ""y""]",1,{cloze}' for cloze in ("true", "False", "1", "0", "")]
+    (tmp_path / "a.csv").write_text("\n".join(["question,choices,answer,cloze", *rows]), encoding="utf-8")
+    assert [item.cloze for item in read_items([tmp_path / "a.csv"])] == [True, False, True, False, False]
+
+
+def test_values_at_the_edge_of_what_can_be_nested_are_refused(tmp_path):
+    for depth in range(900, 1010):
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"prompt": "a", "answer": "b", "x": ' + "[" * depth + "]" * depth + "}\n")
+        with contextlib.suppress(CorpusError):
+            read_items([path])
 
 
 def test_a_limit_takes_evenly_from_all_groups():

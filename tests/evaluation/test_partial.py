@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lep_core.config import EvaluateConfig
-from lep_core.errors import LepError, OutputError
+from lep_core.errors import ConfigError, LepError, OutputError
 from lep_core.evaluation.evaluate import evaluate
 from lep_core.evaluation.partial import BATCHES_FILE, FINISHED_FILE, RESULTS_FILE, Partial, partial_folder
 from lep_core.execute import RunReporter, execute
@@ -169,6 +169,33 @@ def test_overwrite_drops_what_was_kept(world, undisturbed, tmp_path):
     assert outcome(output) == undisturbed
 
 
+def test_own_files_of_the_user_beside_what_was_kept_stay(world, tmp_path):
+    output = tmp_path / "result"
+    partial_folder(output).mkdir()
+    (partial_folder(output) / "notes.txt").write_text("mine")
+    run(config_for(world, output, task=("minimal-pairs",)))
+    assert [path.name for path in partial_folder(output).iterdir()] == ["notes.txt"]
+
+
+def test_places_that_cannot_hold_a_result_and_a_resume_of_nothing_are_refused(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="no possible folder"):
+        run(config_for(world, Path("/")))
+    with pytest.raises(OutputError, match="lie inside each other"):
+        run(config_for(world, Path(".."), overwrite=True))
+    assert partial_folder(".") == tmp_path.with_name(tmp_path.name + ".partial")
+    with pytest.raises(LepError, match="missing"):
+        run(config_for(world, tmp_path / "x", items=("missing.jsonl",)))
+    assert not partial_folder(tmp_path / "x").exists()
+    with pytest.raises(ConfigError, match="--resume is given without"):
+        run(config_for(world, tmp_path / "x", resume=True).replace(output=None))
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    (examples / "a.jsonl").write_text(Path(world["items"][0]).read_text())
+    with pytest.raises(OutputError, match="lie inside each other"):
+        run(config_for(world, examples, shots=1, shot_items=(str(examples / "a.jsonl"),), overwrite=True))
+
+
 def test_damaged_lines_are_computed_again(world, undisturbed, tmp_path):
     output = tmp_path / "result"
     run(config_for(world, output), Recorder(stop_after=12))
@@ -176,6 +203,7 @@ def test_damaged_lines_are_computed_again(world, undisturbed, tmp_path):
         path = partial_folder(output) / name
         lines = read(path)
         lines[len(lines) // 2] = lines[len(lines) // 2][:-9]
+        lines += ['{"key": [1], "value": 2}', "[" * 100_000]
         path.write_text("\n".join(lines))
     run(config_for(world, output, resume=True))
     assert outcome(output) == undisturbed

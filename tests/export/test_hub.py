@@ -145,6 +145,19 @@ def test_a_hub_that_refuses_leaves_the_folder_and_says_one_sentence(exported: Pa
     no_token_anywhere(done, tmp_path)
 
 
+@pytest.mark.parametrize("token", [TOKEN, f"{TOKEN}\nmore"])
+def test_a_hub_that_cannot_be_reached_leaves_the_folder_and_says_one_sentence(
+    token: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.export.test_hub.TOKEN", token)
+    done = upload(exported, "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "was not uploaded to acme/tiny: the hub cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+    monkeypatch.undo()
+    no_token_anywhere(done, tmp_path)
+
+
 def no_token_anywhere(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     assert TOKEN not in done.stdout + done.stderr
     for path in folder.rglob("*"):

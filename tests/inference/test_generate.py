@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from lep_core.config import GenerateConfig
+from lep_core.console import summary
 from lep_core.errors import ConfigError, ModelError
-from lep_core.inference.generate import generate
+from lep_core.inference.generate import GenerateReport, generate
 from lep_core.inference.generator import Answer, Delta, Generator
 from lep_core.inference.sampling import GenerationSettings
 from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_model
@@ -222,3 +223,9 @@ def test_models_of_one_body_answer_together_and_as_each_alone(tmp_path, monkeypa
         assert [answer[key] for key in ("path", "text", "new_tokens", "fingerprint")] == [
             alone[key] for key in ("path", "text", "new_tokens", "fingerprint")
         ]
+
+
+def test_the_short_report_holds_the_whole_answers() -> None:
+    text = "A long answer. " * 20 + "\nIts last line."
+    shown = summary(GenerateReport(answers=({"model": "m", "text": text, "new_tokens": 5},)).to_summary())
+    assert f"text of m: \n{text}" in shown

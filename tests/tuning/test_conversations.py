@@ -98,6 +98,8 @@ BAD_RECORDS = {
     "half a character": ({"messages": [user("\ud83d"), said("b")]}, "half of a surrogate pair"),
     "an alpaca answer that is a list": ({"instruction": "a", "output": ["b"]}, "output is a list, not text"),
     "a history that is no list of pairs": ({"instruction": "a", "output": "b", "history": [["c"]]}, r"history\[1\] is no pair"),
+    "a history that is a number": ({"instruction": "a", "output": "b", "history": 5}, "history is a number, not a list of pairs"),
+    "a history that is text": ({"instruction": "a", "output": "b", "history": "c"}, "history is a text, not a list of pairs"),
     "a sharegpt turn without value": ({"conversations": [{"from": "human", "text": "a"}]}, r"conversations\[1\] has no value"),
     "a system prompt that is a number": ({"prompt": "a", "response": "b", "system": 3}, "system is a number"),
 }

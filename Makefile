@@ -1,7 +1,7 @@
 # LEP Studio: everything a fresh machine needs is Python 3.11+ and make.
 #   make run    the app on http://127.0.0.1:7860        make test   the whole test suite
 #   make demo   the main job without a browser          make check  format, lint, types
-#   make bench  speed and memory beside those of peers  make test-slow, make test-gpu  the long and the CUDA tests
+#   make bench  speed and memory beside those of peers  make test-slow, test-faults, test-gpu  long, hostile and CUDA tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -13,6 +13,8 @@ from lep_core.runs.workspace import Project
 from ui.i18n import Translator
 
 Choice = tuple[str, str]
+RESULTS = ("instruct-", "calibrated-", "traditional")
+"""How the folders of results begin in the output of a run that did all stages at once."""
 CONTROL = "control"
 """Role in a run's inputs that marks the control: new vocabulary, averaged rows, no training."""
 
@@ -86,15 +88,27 @@ def calibrated(project: Project, t: Translator) -> list[Choice]:
     return [(run_name(run, project, t), str(run.output)) for run in runs]
 
 
+def adapted(project: Project, t: Translator, *, control: bool = False) -> list[Choice]:
+    """Results of runs that did all stages at once; `control` gives their untrained ones instead."""
+    found: list[Choice] = []
+    for run in finished(project, "adapt"):
+        folders = sorted(path.parent for path in (run.output or run.path).glob("*/config.json"))
+        wanted = [path for path in folders if (path.name == "untrained" if control else path.name.startswith(RESULTS))]
+        found += [(f"{run_name(run, project, t)} · {path.name}", str(path)) for path in wanted]
+    return found
+
+
 def models(project: Project, t: Translator) -> list[Choice]:
     """Every model of the project that can be asked, measured or exported: results first, then the originals."""
     return [
         *calibrated(project, t),
         *propagated(project, t),
+        *adapted(project, t),
         *([(t("model.instruct", name=short(project.instruct)), project.instruct)] if project.instruct else []),
         *trained(project, t),
         *([(t("model.base", name=short(project.base)), project.base)] if project.base else []),
         *propagated(project, t, control=True),
+        *adapted(project, t, control=True),
         *initialized(project, t),
     ]
 

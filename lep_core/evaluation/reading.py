@@ -25,6 +25,8 @@ from lep_core.evaluation.items import AnyItem
 from lep_core.evaluation.record import Record
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+# A row of a table is an item, no book.
+LONGEST_FIELD_CHARACTERS = 131_072
 # The first layout whose keys a record has all of.
 LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Record], AnyItem]], ...] = (
     (("prompt", "constraints"), layout_instructions.own),
@@ -114,6 +116,11 @@ def _rows(path: Path, stream: Iterable[str]) -> Iterator[Record]:
             if row.pop(None, None) is not None:  # type: ignore[call-overload]
                 raise CorpusError(
                     f"{path}:{reader.line_num} has more fields than the first line has names", "Put fields with a comma in quotation marks"
+                )
+            # The reader's own limit is one for the whole process, and others raise it.
+            if any(len(value) > LONGEST_FIELD_CHARACTERS for value in row.values() if value is not None):
+                raise CorpusError(
+                    f"{path}:{reader.line_num} has a field that is longer than {LONGEST_FIELD_CHARACTERS} characters", "Shorten its fields"
                 )
             yield Record(f"{path}:{reader.line_num}", {key: value for key, value in row.items() if value is not None}, path)
     except csv.Error as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 
 import pytest
@@ -165,3 +166,13 @@ def test_a_hostile_file_is_refused_in_one_sentence_that_names_it(tmp_path, name)
     with pytest.raises(CorpusError, match=name) as refused:
         read_items([tmp_path / name])
     assert len(str(refused.value)) < 900
+
+
+def test_the_longest_field_does_not_depend_on_what_else_this_process_has_read(tmp_path):
+    before = csv.field_size_limit(10_000_000)
+    try:
+        (tmp_path / "huge.csv").write_bytes(b"good,bad\n" + b"x" * 200_000 + b",y\n")
+        with pytest.raises(CorpusError, match="longer than 131072 characters"):
+            read_items([tmp_path / "huge.csv"])
+    finally:
+        csv.field_size_limit(before)

@@ -12,6 +12,7 @@ from lep_core.models.folder import ModelFolder, inspect_model
 from lep_core.runs.workspace import Project
 from ui.messages import action, escape, note_area
 from ui.studio import Studio, TabParts
+from ui.tabs import whole_path
 
 
 def build(studio: Studio) -> TabParts:
@@ -24,6 +25,7 @@ def build(studio: Studio) -> TabParts:
         check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=420)
     note = note_area("project-note")
     siblings = gr.Markdown("", visible=False, elem_id="project-siblings", elem_classes=["good"])
+    path = whole_path.build(studio)
     with gr.Accordion(t("project.new"), open=False, elem_id="project-new"):
         name = gr.Textbox(label=t("project.name"), info=t("project.name_info"), elem_id="project-name")
         with gr.Row():
@@ -33,7 +35,12 @@ def build(studio: Studio) -> TabParts:
         create_note = note_area("project-create-note")
 
     def refresh(project: Project) -> dict[Any, Any]:
-        return {diagnosis: _diagnosis(project, studio), machine: _machine(project, studio), siblings: gr.update(visible=False)}
+        return {
+            diagnosis: _diagnosis(project, studio),
+            machine: _machine(project, studio),
+            siblings: gr.update(visible=False),
+            **path.refresh(project),
+        }
 
     def on_check(project_id: str) -> dict[Any, Any]:
         # Brings torch along, so only on demand.
@@ -65,7 +72,7 @@ def build(studio: Studio) -> TabParts:
 
     action(check.click, on_check, inputs=[studio.project], outputs=[siblings], note=note, t=t)
     action(create.click, on_create, inputs=[name, base, instruct], outputs=[studio.project, name], note=create_note, t=t)
-    return TabParts([diagnosis, machine, siblings], refresh)
+    return TabParts([diagnosis, machine, siblings, *path.outputs], refresh)
 
 
 def _diagnosis(project: Project, studio: Studio) -> str:

@@ -15,6 +15,18 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The two belong together: {shared} tokens have the same ids; the instruct model has {extra} of its own.",
         "Модели подходят друг другу: у {shared} токенов одинаковые номера; у инструктивной {extra} собственных.",
     ),
+    "path.title": ("The whole path as one job", "Весь путь одной задачей"),
+    "path.intro": (
+        "Corpus, vocabulary, initialisation, training, propagation, calibration if wanted, and the measurements, one after the other. "
+        "A stopped or failed job goes on at the stage it had reached. The tabs do the same step by step, with more to set and to see.",
+        "Корпус, словарь, инициализация, обучение, перенос, при желании калибровка и измерения, одно за другим. "
+        "Остановленная или упавшая задача продолжается с того шага, до которого дошла. Вкладки делают то же по шагам: там больше настроек и видно больше.",
+    ),
+    "path.text_info": (
+        "Text in the language to be learned: corpora, files or folders",
+        "Текст на изучаемом языке: корпуса, файлы или папки",
+    ),
+    "path.start": ("Adapt", "Адаптировать"),
     "project.new": ("New project with your own models", "Новый проект со своими моделями"),
     "project.name": ("Name", "Название"),
     "project.name_info": ("What the project is called", "Как называется проект"),

@@ -64,7 +64,8 @@ class Conversation:
         self.studio = studio
         self.running = shared_chats(studio.backend)
         self.visit = gr.State(Visit())
-        self.offer = gr.State({})
+        # Not a State: its changes by unqueued events reach no listener.
+        self.offer = gr.JSON({}, visible="hidden", elem_id="chat-offer")
         self.saved = studio.shown_chats or gr.State({})
         self.layout = ChatLayout(studio.t)
 

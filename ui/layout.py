@@ -122,9 +122,7 @@ def _connect(
     def look(project_id: str | None, selected: str | None) -> dict[Any, Any]:
         projects = studio.backend.workspace.projects()
         opened = next((item for item in projects if item.id == project_id), None)
-        found: list[Any] = [[(item.name, item.id) for item in projects], project_id]
-        if opened is not None:
-            found += [panel.signature(opened, selected), opened.settings, [(run.id, run.status().state) for run in opened.runs()]]
+        found = [project_id, [(item.name, item.id) for item in projects], opened and _signatures(panel, opened, selected)]
         return {state_of_things: hashlib.sha256(repr(found).encode()).hexdigest()}
 
     def show(project_id: str | None, selected: str | None, before: dict[str, str]) -> dict[Any, Any]:
@@ -140,8 +138,7 @@ def _connect(
         if current is None:
             return {**changes, seen: after}
         opened = studio.backend.workspace.project(current)
-        after["panel"] = panel.signature(opened, selected)
-        after["runs"] = repr((current, opened.settings, [(run.id, run.status().state) for run in opened.runs()]))
+        after |= _signatures(panel, opened, selected)
         if after["panel"] != before.get("panel"):
             changes |= panel.render(opened, selected)
         sent = {key: value for key, value in before.items() if key.startswith("sent ") and current == before.get("current")}
@@ -177,6 +174,12 @@ def _connect(
     studio.tabs.select(
         remember, inputs=[studio.project, remembered], outputs=[remembered], queue=False, show_progress="hidden", api_visibility="private"
     )
+
+
+def _signatures(panel: JobPanel, project: Project, selected: str | None) -> dict[str, str]:
+    """What the jobs panel and the tabs are drawn from, in short: equal ones need no drawing."""
+    runs = [(run.id, run.status().state) for run in project.runs()]
+    return {"panel": panel.signature(project, selected), "runs": repr((project.id, project.settings, runs))}
 
 
 def _refreshed(part: TabParts, project: Project, t: Translator) -> dict[Any, Any]:

@@ -12,9 +12,10 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+from ui.protection import App, Receive, Scope, Send
 
 logger = logging.getLogger("lep.ui")
 
@@ -26,11 +27,6 @@ ORPHAN_SECONDS = 30.0
 SWEEP_SECONDS = 15.0
 # A finished upload that no form used, and files that were made for download.
 UNUSED_SECONDS = 24 * 3600.0
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class UploadGuard:

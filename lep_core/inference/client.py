@@ -28,6 +28,7 @@ from typing import IO, Any
 
 import lep_core
 from lep_core.inference.bodies import known_digests, remember_digests
+from lep_core.measuring import goes_first_when_memory_runs_out
 
 Event = dict[str, Any]
 
@@ -124,6 +125,7 @@ class WorkerClient:
                 self.failure = _error("ResourceError", f"the model process cannot be started: {error}", "Free memory and try again")
                 self._ready.set()
                 return
+            goes_first_when_memory_runs_out(process.pid)
             self._process = process
             self._last_sign = time.monotonic()
             threading.Thread(target=self._read, args=(process,), daemon=True, name=f"worker {process.pid}").start()

@@ -66,6 +66,12 @@ def test_starting_takes_no_time_and_two_workers_prove_and_keep_their_models(clie
         assert all("".join(event["pieces"]) == event["text"] for event in events[:-1] if event["token_ids"])
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the order is Linux's")
+def test_a_model_process_goes_before_the_app_when_memory_runs_out(clients):
+    clients[0].wait_until_loaded(120)
+    assert Path(f"/proc/{clients[0].pid}/oom_score_adj").read_text().strip() == "500"
+
+
 def test_stop_takes_effect_within_a_moment_and_the_model_stays_loaded(clients):
     client = clients[0]
     client.wait_until_loaded(120)

@@ -181,8 +181,12 @@ def propagate(config: configs.PropagateConfig, reporter: Reporter = SILENT) -> R
     from lep_core.propagation.propagate import propagate as stage
 
     config = config.replace(base=str(resolve(config.base)), adapted=str(resolve(config.adapted)), instruct=str(resolve(config.instruct)))
-    inputs = (config.base, config.adapted, config.instruct, *([config.adapter] if config.adapter else []))
-    return _into_folder("propagate", config, inputs, lambda output: stage(config, output=output, reporter=reporter))
+    inputs = (config.base, config.adapted, config.instruct, *config.input, *([config.adapter] if config.adapter else []))
+
+    def texts() -> Iterator[str]:
+        return texts_of(config, config.input, split="train")
+
+    return _into_folder("propagate", config, inputs, lambda output: stage(config, output=output, reporter=reporter, texts=texts))
 
 
 def calibrate(config: configs.CalibrateConfig, reporter: Reporter = SILENT) -> Report:

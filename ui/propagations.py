@@ -22,10 +22,11 @@ FIT_COLUMNS: dict[str, tuple[str, ...]] = {
     "distance_from_identity": ("distance_from_identity",),
 }
 """Column -> the figures of a fit that stand in it."""
-_FITTED = ("rcond", "leave_out_special")
+_WEIGHTED = ("rcond", "gamma", "input", "text_field", "encoding")
+_FITTED = (*_WEIGHTED, "leave_out_special")
 METHOD_FIELDS: dict[str, tuple[str, ...]] = {
     "swap": (),
-    "overlap": ("rcond",),
+    "overlap": _WEIGHTED,
     "conversion": _FITTED,
     "ridge": ("alpha", *_FITTED),
     "residual-carry": _FITTED,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lep_core.config.base import Config, option
-from lep_core.config.common import output_option, overwrite_option
+from lep_core.config.common import encoding_option, output_option, overwrite_option, text_field_option
+from lep_core.errors import ConfigError
 
 PAPER_METHODS = ("swap", "overlap", "conversion")
 METHODS = (*PAPER_METHODS, "ridge", "residual-carry", "chat-vector", "procrustes", "low-rank")
+METHODS_WITHOUT_FIT = ("swap", "chat-vector")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,14 @@ class PropagateConfig(Config):
         maximum=0.1,
         advanced=True,
     )
+    gamma: float = option(
+        0.0,
+        help="power of a token's frequency in the input text that is its weight in the fit; 0: all tokens count alike, as in the paper",
+        minimum=0.0,
+        maximum=2.0,
+        advanced=True,
+    )
+    input: tuple[str, ...] = option((), help="text in the new language in which tokens are counted, for gamma", kind="text")
     leave_out_special: bool = option(
         False,
         help="fit without special tokens, which the paper's formula includes; their rows are the instruct model's own either way",
@@ -60,4 +70,15 @@ class PropagateConfig(Config):
     adapter_scale: float = option(
         1.0, help="strength with which the adapter is merged; 0 leaves it out", minimum=-10.0, maximum=10.0, advanced=True
     )
+    text_field: str | None = text_field_option()
+    encoding: str | None = encoding_option()
     overwrite: bool = overwrite_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gamma:
+            return
+        if self.method in METHODS_WITHOUT_FIT:
+            raise ConfigError("gamma", f"--method {self.method} fits nothing, so tokens cannot be weighted", "Leave --gamma out")
+        if not self.input:
+            raise ConfigError("input", "--gamma weights tokens by how often they occur in a text, but there is none", "Give --input FILE")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lep_core.embeddings.encoded import Ids, encoded_documents
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.encoded import Ids, encoded_documents
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lep_core.embeddings.encoded import Ids, encoded_documents
 from lep_core.errors import ModelError
 from lep_core.models import ModelFolder, load_model
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.encoded import Ids, encoded_documents
 from lep_core.tokenizer.load import as_tokenizer
 from lep_core.tokenizer.mapping import VocabularyMapping
 

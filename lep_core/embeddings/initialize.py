@@ -28,7 +28,6 @@ from torch import Tensor
 from lep_core.config import InitializeConfig
 from lep_core.embeddings.cooccurrence import cooccurrence_embeddings
 from lep_core.embeddings.distillation import Distillation, distill
-from lep_core.embeddings.encoded import Texts
 from lep_core.embeddings.focus import focus_weights
 from lep_core.embeddings.omp import donor_weights
 from lep_core.errors import TokenizerError
@@ -48,6 +47,7 @@ from lep_core.models import (
 )
 from lep_core.models.devices import torch_threads
 from lep_core.progress import SILENT, Reporter
+from lep_core.tokenizer.encoded import Texts
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
 
 if TYPE_CHECKING:

@@ -15,6 +15,6 @@ from lep_core.propagation.side import FitSettings, Side, transform
 
 
 def propagated(side: Side, settings: FitSettings, out_VD: Tensor) -> FitReport:
-    fit = least_squares_fit(*side.shared_system(), side.token_text, settings)
+    fit = least_squares_fit(*side.shared_system(settings), side.token_text, settings)
     transform(side, fit.matrix_DD, out_VD)
     return fit.report

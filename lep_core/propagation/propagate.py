@@ -9,12 +9,13 @@ mapped into memory at a time, and the body passes through to the disk while they
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -31,6 +32,7 @@ from lep_core.models.writing import ModelWriter, check_space
 from lep_core.progress import SILENT, Reporter
 from lep_core.propagation import chat_vector, conversion, direct_swap, low_rank, overlap, procrustes, residual_carry, ridge
 from lep_core.propagation.adapter import LoraChange, find_adapter, read_adapter
+from lep_core.propagation.frequencies import token_weights
 from lep_core.propagation.report import FitReport
 from lep_core.propagation.result_tokenizer import ResultTokenizer, merge_tokenizers
 from lep_core.propagation.side import FitSettings, Side
@@ -118,6 +120,7 @@ class _Sides:
     mapping: VocabularyMapping
     tokenizer: ResultTokenizer
     token_text: Callable[[int], str]
+    settings: FitSettings
 
     def propagated(self, slot: str) -> tuple[tuple[Tensor, Tensor], FitReport]:
         """Rows of the adapted vocabulary and of the tokens that the instruct model appends to it, and the fit's report."""
@@ -138,7 +141,7 @@ class _Sides:
             instruct.tensor,
             self.mapping,
             method=self.config.method,
-            settings=_settings(self.config),
+            settings=self.settings,
             token_text=self.token_text,
             out_VD=result_VD,
             release=release,
@@ -146,10 +149,15 @@ class _Sides:
         return with_special_rows(result_VD, instruct.tensor, self.tokenizer), report
 
 
-def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT) -> PropagationReport:
+def propagate(
+    config: PropagateConfig, output: Path, reporter: Reporter = SILENT, *, texts: Callable[[], Iterable[str]] = tuple
+) -> PropagationReport:
     """Write the instruct model with the adapted model's vocabulary into the empty folder `output`.
 
+    `texts` gives the text in which tokens are counted when `config.gamma` weights them.
+
     Raises:
+        CorpusError: that text is empty.
         SiblingError: the three models do not belong together.
         ModelError: a matrix holds NaN or infinity, a folder is not sound, or the adapter does not fit.
         ResourceError: the disk is too small.
@@ -167,7 +175,18 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     changes, adapter = _adapter(config, models, reporter)
     check_space(output, models.instruct, rows=tokenizer.size, tensor_changes=changes)
     _check_finite(models)
-    sides = _Sides(config=config, models=models, mapping=mapping, tokenizer=tokenizer, token_text=_token_texts(adapted_tokenizer))
+    weights_V = None
+    if config.gamma:
+        reporter.stage("counting tokens")
+        weights_V = token_weights(texts(), adapted_tokenizer, size=mapping.new_size, gamma=config.gamma, reporter=reporter)
+    sides = _Sides(
+        config=config,
+        models=models,
+        mapping=mapping,
+        tokenizer=tokenizer,
+        token_text=_token_texts(adapted_tokenizer),
+        settings=_settings(config, weights_V),
+    )
     writer = ModelWriter(
         source=models.instruct, output=output, rows=tokenizer.size, tied=models.instruct.output_name is None, tensor_changes=changes
     )
@@ -217,8 +236,10 @@ def propagate(config: PropagateConfig, output: Path, reporter: Reporter = SILENT
     )
 
 
-def _settings(config: PropagateConfig) -> FitSettings:
-    return FitSettings(rcond=config.rcond, alpha=config.alpha, rank=config.rank, leave_out_special=config.leave_out_special)
+def _settings(config: PropagateConfig, weights_V: np.ndarray | None) -> FitSettings:
+    return FitSettings(
+        rcond=config.rcond, alpha=config.alpha, rank=config.rank, leave_out_special=config.leave_out_special, weights_V=weights_V
+    )
 
 
 def fit_warnings(method: str, name: str, report: FitReport) -> list[str]:

@@ -59,7 +59,7 @@ class FitReport:
         tokens: fitted tokens; `old_tokens`: different old tokens that spell them, which bounds the rank.
         rank, condition_number: of the fitted base rows, at `rcond`.
         relative_residual, heldout_residual: on fitted tokens, and on a tenth of them (at most 1,024) with a map fitted on the others; beside each
-            the residual of the identity.
+            the residual of the identity. With `gamma` all four are weighted like the fit.
         distance_from_identity: ||W - I|| / sqrt(hidden size).
         alpha, cross_validation: of ridge; the latter is empty when alpha was given.
         correction_rank: of low-rank.

@@ -4,7 +4,6 @@
 
 so that alpha has no unit: 0 is conversion, a very large one direct swap. Unless it is given, alpha is the one of a grid with the smallest
 residual on tokens that the map has not seen, in five folds. One eigendecomposition a fold serves the whole grid.
-The weights M of the method are left out (gamma = 0): token frequencies are not among what this stage reads.
 Shapes: V new vocabulary, N fitted tokens, D hidden.
 """
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
 from lep_core.propagation.least_squares import apply_map
@@ -24,12 +24,13 @@ from lep_core.tokenizer.mapping import VocabularyMapping
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """See `PropagateConfig` for the meaning of each."""
+    """See `PropagateConfig` for the meaning of each; `weights_V` is what each token counts in the fit, None for all alike."""
 
     rcond: float = 1e-6
     alpha: float | None = None
     rank: int | None = None
     leave_out_special: bool = False
+    weights_V: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +51,13 @@ class Side:
     def hidden(self) -> int:
         return self.base_UD.shape[1]
 
-    def shared_system(self) -> tuple[LinearSystem, np.ndarray]:
+    def shared_system(self, settings: FitSettings) -> tuple[LinearSystem, np.ndarray]:
         """Rows of the ordinary tokens that both vocabularies have, and their new ids."""
         shared = len(self.mapping.shared_new_ids)
         selection_NU = csr_matrix(
             (np.ones(shared), np.asarray(self.mapping.shared_old_ids), np.arange(shared + 1)), shape=(shared, self.mapping.old_size)
         )
-        return self._system(selection_NU, np.asarray(self.mapping.shared_new_ids))
+        return self._system(selection_NU, np.asarray(self.mapping.shared_new_ids), settings)
 
     def spelled_system(self, settings: FitSettings) -> tuple[LinearSystem, np.ndarray]:
         """Rows of T that have a spelling, and their new ids.
@@ -69,9 +70,12 @@ class Side:
         if settings.leave_out_special:
             spelled[self.mapping.special_new_ids] = False
         ids = np.flatnonzero(spelled)
-        return self._system(csr_matrix(transition_VU[ids]), ids)
+        return self._system(csr_matrix(transition_VU[ids]), ids, settings)
 
-    def _system(self, combination_NU: csr_matrix, ids: np.ndarray) -> tuple[LinearSystem, np.ndarray]:
+    def _system(self, combination_NU: csr_matrix, ids: np.ndarray, settings: FitSettings) -> tuple[LinearSystem, np.ndarray]:
+        if settings.weights_V is not None:
+            # Rows by the roots of their weights: the plain squares of the system are then the weighted ones.
+            combination_NU = csr_matrix(diags(np.sqrt(settings.weights_V[ids])) @ combination_NU)
         return LinearSystem(combination_NU=combination_NU, base_UD=self.base_UD, instruct_UD=self.instruct_UD).compact(), ids
 
 

@@ -13,16 +13,18 @@ import torch
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
+from lep_core import pipeline
 from lep_core.config import METHODS, InitializeConfig, PropagateConfig
 from lep_core.embeddings.initialize import initialize
 from lep_core.errors import ModelError, OutputError, SiblingError
 from lep_core.models import frozen_sha256, inspect_model, load_model
 from lep_core.models.folder import read_slots
 from lep_core.models.safetensors_files import read_header
+from lep_core.propagation.frequencies import token_weights
 from lep_core.propagation.propagate import PropagationReport, propagate
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
 from tests.factories import CHAT_TOKENS, SENTENCES, edit_json, load_weights, save_weights, tiny_model, tiny_tokenizer
-from tests.propagation.reference import expected_rows, fitted_pairs
+from tests.propagation.reference import expected_map, expected_rows, fitted_pairs
 
 Tiny = Callable[..., Path]
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -372,3 +374,21 @@ def test_real_vocabularies_of_different_families_propagate(tiny: Tiny, tmp_path:
     rows = ordinary_rows(tmp_path / "out", mapping)
     expected = load_weights(adapted)[INPUT][rows].double().numpy() @ np.linalg.lstsq(a, b, rcond=1e-6)[0]
     np.testing.assert_allclose(load_weights(tmp_path / "out")[INPUT][rows].numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_tokens_of_a_text_are_weighted_by_how_often_they_occur(trio: Callable[..., tuple[Path, ...]], tmp_path: Path) -> None:
+    base, adapted, instruct = trio()
+    (tmp_path / "text.txt").write_text("\n".join(OTHER * 40), encoding="utf-8")
+    given = {"base": str(base), "adapted": str(adapted), "instruct": str(instruct), "input": (str(tmp_path / "text.txt"),)}
+    for gamma in (0.0, 1.0):
+        pipeline.propagate(PropagateConfig(**given, output=str(tmp_path / f"{gamma}"), gamma=gamma))
+    mapping = build_mapping(base, adapted)
+    weights = token_weights(["\n".join(OTHER * 40)], adapted, size=mapping.new_size, gamma=1.0)
+    spelled = [token for token in range(mapping.new_size) if mapping.pieces_of(token)]
+    before = {role: load_weights(path)[INPUT] for role, path in {"base": base, "adapted": adapted, "instruct": instruct}.items()}
+    a, b = (np.sqrt(weights[spelled])[:, None] * rows for rows in fitted_pairs(mapping, before["base"], before["instruct"], "conversion"))
+    expected = before["adapted"].double().numpy()[: mapping.new_size] @ expected_map("conversion", a, b)
+    rows = ordinary_rows(tmp_path / "1.0", mapping)
+    weighted, plain = (load_weights(tmp_path / name)[INPUT][rows].double().numpy() for name in ("1.0", "0.0"))
+    assert np.linalg.norm(weighted - expected[rows]) < 1e-5 * np.linalg.norm(expected[rows])
+    assert np.linalg.norm(weighted - plain) > 1e-3 * np.linalg.norm(plain)

@@ -11,7 +11,7 @@ from lep_core.config import METHODS, PropagateConfig
 from lep_core.errors import ConfigError
 from lep_core.runs.workspace import Project
 from ui.form import Form, multi_choice
-from ui.material import first, short, trained
+from ui.material import first, short, texts, trained
 from ui.messages import action, note_area, view
 from ui.propagations import (
     FIT_COLUMNS,
@@ -72,6 +72,7 @@ def _starting(studio: Studio) -> TabParts:
     )
     explained = gr.Markdown(method_lines(USUAL_METHODS, t), elem_id="propagate-explained", elem_classes=["card"])
     form = Form(PropagateConfig, t, prefix="propagate", leave_out=CHOSEN_ABOVE)
+    counted = form.components["input"]
     special = {name: item for name, item in form.components.items() if name in special_settings()}
     start = gr.Button(t("propagate.start"), variant="primary", elem_id="propagate-start", scale=0, min_width=240)
     note = note_area("propagate-note")
@@ -88,6 +89,7 @@ def _starting(studio: Studio) -> TabParts:
             adapted: gr.update(choices=choices, value=first(choices)),
             instruct: gr.update(choices=[(short(path), path) for path in own], value=own),
             **on_methods(USUAL_METHODS),
+            counted: gr.update(choices=texts(project, t), visible=True),
         }
 
     def on_start(project_id: str, folder: str | None, targets: Sequence[str], wished: Sequence[str], *entered: Any) -> dict[Any, Any]:

@@ -2,6 +2,7 @@
 #   make run    the app on http://127.0.0.1:7860        make test   the whole test suite
 #   make demo   the main job without a browser          make check  format, lint, types
 #   make bench  speed and memory beside those of peers  make test-slow, test-faults, test-gpu  long, hostile and CUDA tests
+#   make study  whether the method works, docs/study.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PORT ?= 7860
 WORKSPACE ?= workspace
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install install-dev browser run demo test test-slow test-faults test-gpu bench check audit format clean
+.PHONY: install install-dev browser run demo test test-slow test-faults test-gpu bench study check audit format clean
 
 install: $(VENV)/.installed
 
@@ -54,10 +55,16 @@ BENCHMARKS := $(filter-out __init__ side_by_side,$(notdir $(basename $(wildcard 
 bench: install-dev
 	@for name in $(BENCHMARKS); do echo "## $$name"; HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$name || exit 1; echo; done
 
+# Hours of CPU time, said in `docs/study.md`; needs the data folder described there (DATA=...).
+STUDIES := fertility effect settings
+study: install-dev
+	@for name in $(STUDIES); do HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m studies.$$name $(if $(DATA),--data $(DATA)) || exit 1; done
+	$(BIN)/python -m studies.report
+
 check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/ty check lep_core ui app.py benchmarks
+	$(BIN)/ty check lep_core ui app.py benchmarks studies
 	$(MAKE) audit
 
 # Known vulnerabilities of the pinned packages, where the advisory data base can be reached.

@@ -19,7 +19,7 @@ Made from `lep_core/config/` by `python docs/make_reference.py`; `tests/test_doc
 flags win over the file) and `--json` (exactly one JSON object as the last line of stdout, everything else on stderr). Exit codes: 0
 done, 2 something that you can mend (one line `error: WHAT. HINT`), 1 a bug (traceback), 130 interrupted (checkpoint kept).
 Flags that take several values may be given several values or several times. `lep execute RUN`, `lep resume RUN`, `lep stop RUN` and
-`lep runs` work on the run directories of a workspace.
+`lep runs` work on the run directories of a workspace, and `lep tensorboard` writes their metrics as TensorBoard event files.
 
 `lep completion bash`, `zsh` or `fish` prints a completion script: put it where your shell looks for them, for example
 `lep completion bash > ~/.local/share/bash-completion/completions/lep`.

@@ -120,7 +120,16 @@ def adapt(config: configs.AdaptConfig, reporter: Reporter = SILENT) -> AdaptRepo
     fertility = stages.reports.get("fertility", {}).get("tokenizers", [])
     speed = stages.reports.get("speed", {}).get("models", [])
     original, control, *adapted = distinct_names(stages.models)
-    said = verdict(fertility=fertility, results=stages.results, speed=speed, original=original, control=control, adapted=adapted)
+    said = verdict(
+        fertility=fertility,
+        results=stages.results,
+        speed=speed,
+        original=original,
+        control=control,
+        adapted=adapted,
+        differences=stages.reports.get("evaluation", {}).get("differences", []),
+        moves=stages.reports.get("trained", {}).get("moves", []),
+    )
     report = AdaptReport(
         output=str(output),
         stages=stages.reports,
@@ -300,6 +309,8 @@ def _train(stages: _Stages) -> None:
         replay_share=config.replay_share,
         steps=config.steps,
         learning_rate=config.learning_rate,
+        anchor=config.anchor,
+        initial=config.base,
         batch_size=config.batch_size,
         block_size=config.block_size,
         warmup_steps=config.warmup_steps,

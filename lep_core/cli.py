@@ -16,6 +16,7 @@ import difflib
 import io
 import json
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -37,6 +38,7 @@ from lep_core.runs.workspace import Workspace
 
 DEFAULT_WORKSPACE = "workspace"
 DEFAULT_PROJECT = "Command line"
+FOLLOW_SECONDS = 2.0
 
 
 class UsageError(LepError):
@@ -194,6 +196,37 @@ def runs_command(options: Sequence[str]) -> int:
     return SUCCEEDED
 
 
+def tensorboard_command(options: Sequence[str]) -> int:
+    """Write the metrics of runs as TensorBoard event files."""
+    from lep_core.runs.tensorboard import Mirror
+
+    parser = _Parser(prog="lep tensorboard", description="Write the metrics of runs as TensorBoard event files.", allow_abbrev=False)
+    parser.add_argument("run", nargs="*", metavar="RUN", help="run directories, or ids of runs in the workspace (default: all runs there)")
+    parser.add_argument("--output", metavar="DIR", default="tensorboard", help="folder for the event files (default: tensorboard)")
+    parser.add_argument("--follow", action="store_true", help="go on with what runs write, until Ctrl-C")
+    parser.add_argument("--project", help="only runs of this project (id or name)")
+    _add_workspace(parser)
+    parsed = parser.parse_args(list(options))
+    mirror = Mirror(Path(parsed.output))
+
+    def runs() -> list[Run]:
+        if parsed.run:
+            return [_named_run(name, parsed.workspace) for name in parsed.run]
+        workspace = Workspace(parsed.workspace, create=False)
+        project = workspace.find_project(parsed.project) or workspace.project(parsed.project) if parsed.project else None
+        return project.runs() if project else workspace.runs()
+
+    written = mirror.update(runs())
+    print(
+        f"{written} values of {len(mirror.folders)} runs; look at them with: tensorboard --logdir {shlex.quote(parsed.output)}", flush=True
+    )
+    while parsed.follow:
+        time.sleep(FOLLOW_SECONDS)
+        mirror.update(runs())
+    mirror.close()
+    return SUCCEEDED
+
+
 def completion_command(options: Sequence[str]) -> int:
     """Print a completion script for a shell."""
     about = "Print a completion script; where it goes: see lep_core/completion.py or docs/cli.md."
@@ -210,6 +243,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "resume": (resume_command, "Go on with a stopped or failed run."),
     "stop": (stop_command, "Ask a run to stop and keep what it has."),
     "runs": (runs_command, "List the runs of a workspace."),
+    "tensorboard": (tensorboard_command, "Write the metrics of runs as TensorBoard event files."),
     "completion": (completion_command, "Print a completion script for bash, zsh or fish."),
 }
 
@@ -329,6 +363,9 @@ def _config_file(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
+        # A pipe that nobody writes to would be waited for without end, and a device never ends.
+        if Path(path).exists() and not Path(path).is_file():
+            raise ConfigError("config", f"{path} is no regular file", "Give --config a JSON file of settings")
         values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError("config", f"{path} cannot be read ({error.strerror})", "Give --config a JSON file of settings") from error
@@ -385,9 +422,13 @@ def _run_parser(command: str, description: str) -> argparse.ArgumentParser:
 
 
 def _found_run(parsed: argparse.Namespace) -> Run:
-    if Path(parsed.run).is_dir() or Path(parsed.run).name != parsed.run:
-        return Run.open(parsed.run)
-    return Workspace(parsed.workspace, create=False).run(parsed.run)
+    return _named_run(parsed.run, parsed.workspace)
+
+
+def _named_run(name: str, workspace: str) -> Run:
+    if Path(name).is_dir() or Path(name).name != name:
+        return Run.open(name)
+    return Workspace(workspace, create=False).run(name)
 
 
 def _run_row(run: Run) -> dict[str, Any]:

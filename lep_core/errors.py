@@ -19,6 +19,8 @@ Anything that is not a `LepError` is a bug and keeps its traceback. The command 
 
 from __future__ import annotations
 
+LONGEST = 600
+
 
 class LepError(Exception):
     """What happened (`message`) and what to do about it (`hint`), each one plain sentence without a final full stop."""
@@ -78,4 +80,6 @@ class JobError(LepError):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(str(text).split()).rstrip(".")
+    """One line that people can read: of what is longer, such as a tensor with a name of a million letters, beginning and end."""
+    line = " ".join(str(text).split()).rstrip(".")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - LONGEST // 3]} ... {line[-LONGEST // 3 :]}"

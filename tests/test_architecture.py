@@ -23,7 +23,7 @@ STAGES = (
     "export",
     "demo",
 )
-FOUNDATION = {"errors", "progress", "files", "config", "models", "measuring", "names", "ranks"}
+FOUNDATION = {"errors", "progress", "files", "config", "models", "measuring", "names", "ranks", "risk"}
 # stage -> other stages that it may use
 BETWEEN_STAGES = {
     "embeddings": {"tokenizer"},
@@ -37,6 +37,7 @@ BETWEEN_STAGES = {
     "export": {"tokenizer", "inference"},
 }
 HEAVY = {"torch", "transformers", "gradio", "datasets", "pandas", "plotly", "accelerate"}
+STUDIES = sorted(ROOT.glob("studies/**/*.py"))
 SOURCES = sorted([*ROOT.glob("lep_core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
 
 
@@ -89,6 +90,17 @@ def test_imports_point_downwards_only(path):
         assert places <= FOUNDATION | {"runs", "jobs", "pipeline"}
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_studies_use_the_core_only(path):
+    names = imports_of(path)
+    assert not any(name.split(".")[0] in {"ui", "gradio", "app", "tests", "benchmarks"} for name in names)
+    assert not {place for name in names if (place := place_of(name))} & {"jobs", "runs", "cli", "execute"}
+
+
+def test_nothing_uses_the_studies():
+    assert not any(name.split(".")[0] in {"studies", "benchmarks"} for path in SOURCES for name in imports_of(path))
+
+
 LIGHT = (
     "errors",
     "progress",
@@ -128,7 +140,7 @@ FORBIDDEN_NAMES = {"eval", "exec"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "shelve"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*SOURCES, *STUDIES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_unsafe_calls(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN_MODULES
@@ -148,7 +160,7 @@ def test_no_unsafe_calls(path):
             assert not (keyword.arg == "sanitize_html" and value is False), f"line {node.lineno}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*SOURCES, *STUDIES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_swallowed_exceptions(path):
     """`except Exception` that hides a fault: a handler of everything must raise, report or record."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -20,6 +20,7 @@ from lep_core.config import ITEM_TASKS
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
 from ui.material import CONTROL, label_of, models, result_of
+from ui.model_places import model_places
 from ui.studio import Studio
 
 GROUP, PART = "benchmark", "part"
@@ -164,6 +165,11 @@ class Results:
     adapted: list[str]
     differences: list[dict[str, Any]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, label: str) -> int:
+        """The model's place in the list of colours."""
+        return self.places.get(self.paths[label], list(self.paths).index(label))
 
     @property
     def unfinished(self) -> list[Run]:
@@ -209,6 +215,7 @@ def collect(studio: Studio, project: Project, group: str) -> Results:
         adapted=[label for label in order if paths[label] in made],
         differences=sorted(differences, key=lambda row: (row["task"], order.get(row["model"], 0))),
         runs=runs,
+        places=model_places(project),
     )
 
 
@@ -222,3 +229,12 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
     from lep_core.pipeline import distinct_names
 
     return {**{path: path for path in paths}, **dict(zip(distinct_names(paths), paths, strict=True))}
+
+
+def moves_of(results: Results, project: Project) -> list[dict[str, Any]]:
+    """How far training moved the rows of the newest measured result that was trained in this project."""
+    trainings = {str(run.output): run for run in project.runs("train")}
+    measured = {results.paths[label] for label in results.adapted}
+    carried = [run.config.get("adapted") for run in project.runs("propagate") if str(run.output) in measured]
+    trained = next((trainings[folder] for folder in carried if folder in trainings), None)
+    return [] if trained is None else list(result_of(trained).get("moves") or [])

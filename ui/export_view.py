@@ -8,10 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lep_core.export.outlook import ExportOutlook, export_outlook
+from lep_core.errors import LepError, ModelError
+from lep_core.export.outlook import ExportOutlook
+from lep_core.export.remarks import Remark
 from lep_core.export.snippets import Snippet, folder_snippets, gguf_snippets
+from ui.apart import CHILD, LONG_SECONDS
 from ui.i18n import Translator
-from ui.messages import escape, without_flags
+from ui.messages import core_words, escape
 
 MOST_FILES = 40
 CARD = "README.md"
@@ -20,7 +23,7 @@ PROGRAMS = {"hf": ("transformers", "vLLM"), "gguf": ("llama.cpp", "Ollama")}
 
 
 def outlook_of(model: str, format: str, quantization: str) -> ExportOutlook:
-    """`export_outlook`, computed once for each state of the model's folder."""
+    """`export_outlook`, computed in a process apart and once for each state of the model's folder."""
     names = ("config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json", "report.json")
     states = tuple(path.stat().st_mtime_ns if (path := Path(model) / name).is_file() else 0 for name in names)
     return _outlook(model, format, quantization, states)
@@ -28,14 +31,18 @@ def outlook_of(model: str, format: str, quantization: str) -> ExportOutlook:
 
 @lru_cache(maxsize=64)
 def _outlook(model: str, format: str, quantization: str, _states: tuple[int, ...]) -> ExportOutlook:
-    return export_outlook(model, format, quantization)
+    try:
+        found = CHILD.ask("outlook", model, format, quantization, about=model, seconds=LONG_SECONDS, kind=ModelError)
+    except LepError as error:
+        return ExportOutlook(possible=False, message=error.message, hint=error.hint)
+    return ExportOutlook(**found | {"remarks": tuple(Remark(**remark) for remark in found["remarks"])})
 
 
 def outlook_text(found: ExportOutlook, t: Translator) -> str:
     """Markdown: whether it can be exported so, which model that is, and what to know."""
     if not found.possible:
-        hint = without_flags(found.hint, t)
-        return f"**⚠ {t('export.impossible')}.** {escape(without_flags(found.message, t))}.  \n{t('error.what_to_do')} {escape(hint)}."
+        hint = core_words(found.hint, t)
+        return f"**⚠ {t('export.impossible')}.** {escape(core_words(found.message, t))}.  \n{t('error.what_to_do')} {escape(hint)}."
     facts = [t("export.this_model", fingerprint=found.fingerprint), t("export.about_size", mib=t.number(found.bytes / 2**20, 1))]
     if found.checkpoint:
         facts.append(t("export.checkpoint", checkpoint=escape(found.checkpoint)))

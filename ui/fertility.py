@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lep_core.errors import LepError
-from lep_core.models.folder import inspect_model
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
+from ui.apart import inspected
 from ui.i18n import Translator
 from ui.material import finished, label_of, result_of, short, tokenizers
 from ui.messages import escape
@@ -64,7 +64,7 @@ class ModelShape:
 def shape_of(source: str | None) -> ModelShape | None:
     """The shape of a model folder, or None where there is no sound model (the project tab says why)."""
     try:
-        model = inspect_model(source or "")
+        model = inspected(source or "")
     except LepError:
         return None
     body = model.parameters - sum(rows * width for rows, width in (model.shapes[name] for name in model.embedding_names))

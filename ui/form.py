@@ -16,7 +16,7 @@ import gradio as gr
 from lep_core.config import Config, base_type, field_type, is_optional, is_repeatable
 from lep_core.errors import ConfigError
 from ui.i18n import Translator
-from ui.messages import escape, without_flags
+from ui.messages import core_words, escape
 
 HIDDEN = ("output", "overwrite", "checkpoints", "resume")
 """Fields that a run directory decides itself."""
@@ -102,8 +102,8 @@ class Form:
         """Updates that write each problem beside the input of its `field`, open the fold it lies in, and clear all others."""
         said: dict[str, list[str]] = {}
         for problem in problems:
-            text = f"⚠ {problem.get('message') or ''}. {problem.get('hint') or ''}".strip()
-            said.setdefault(str(problem.get("field")), []).append(f"**{escape(without_flags(text, self.t))}**")
+            sentences = (core_words(problem.get(part) or "", self.t) for part in ("message", "hint"))
+            said.setdefault(str(problem.get("field")), []).append(f"**{escape('⚠ ' + '. '.join(sentences).strip())}**")
         changes: dict[Any, Any] = {}
         for name, component in self.components.items():
             usual = self.t.field_info(self.config_class, name)

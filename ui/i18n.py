@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lep_core.config import Config, field_type, is_optional
-from ui.texts import calibrate, chat, common, corpus, export, fields, project, propagate, results, tokenizer, train
+from ui.texts import calibrate, chat, common, corpus, export, fields, manage, project, propagate, results, tokenizer, train
 
 LANGUAGES = ("en", "ru")
 LANGUAGE_NAMES = {"en": "English", "ru": "Русский"}
 _TABLES = (
     common.TEXTS,
     project.TEXTS,
+    manage.TEXTS,
     corpus.TEXTS,
     tokenizer.TEXTS,
     train.TEXTS,

@@ -5,16 +5,19 @@ Everything shown is read from run directories, so a reload, another browser or a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import gradio as gr
 
 from lep_core.jobs.queue import lane
 from lep_core.runs.run import Run
+from lep_core.runs.status import RunStatus
 from lep_core.runs.workspace import Project
 from ui.i18n import Translator
 from ui.material import run_name
-from ui.messages import action, escape, note_area, without_flags
+from ui.messages import action, core_words, escape, note_area
+from ui.run_states import statuses
 from ui.studio import Studio
 
 MOST_NAMES = 3
@@ -70,15 +73,14 @@ class RunButtons:
             {"keep": queue.stop, "discard": queue.discard, "resume": queue.resume}[what](run)
 
 
-def current_run(project: Project) -> Run | None:
+def current_run(project: Project, states: dict[Run, RunStatus] | None = None) -> Run | None:
     """The running job, else the next in the queue, else the newest."""
-    runs = project.runs()
-    states = {run.id: run.status().state for run in runs}
+    known = statuses(project) if states is None else states
     for state in ("running", "queued"):
-        active = [run for run in runs if states[run.id] == state and not run.prepared]
+        active = [run for run, status in known.items() if status.state == state and not run.prepared]
         if active:
             return active[-1]
-    return runs[0] if runs else None
+    return next(iter(known), None)
 
 
 class JobPanel:
@@ -117,17 +119,17 @@ class JobPanel:
         for button, work in ((self.keep, self._stop_keep), (self.discard, self._stop_discard), (self.resume, self._resume)):
             action(button.click, work, inputs=inputs, outputs=self.outputs, note=self.note, t=self.studio.t)
 
-    def watched(self, project: Project, selected: str | None) -> Run | None:
+    def watched(self, project: Project, selected: str | None, states: dict[Run, RunStatus] | None = None) -> Run | None:
         """The selected run; when none is selected, the running one, else the next in the queue, else the newest."""
         if selected:
-            return next((run for run in project.runs() if run.id == selected), None)
-        return current_run(project)
+            return next((run for run in states or project.runs() if run.id == selected), None)
+        return current_run(project, states)
 
     def choices(self, project: Project) -> list[tuple[str, str]]:
         """The job list: newest first."""
         t = self.studio.t
-        runs = project.runs()[:SHOWN_RUNS]
-        return [(t("jobs.follow"), ""), *((f"{ICONS[run.status().state]} {run_name(run, project, t)}", run.id) for run in runs)]
+        shown = islice(statuses(project).items(), SHOWN_RUNS)
+        return [(t("jobs.follow"), ""), *((f"{ICONS[status.state]} {run_name(run, project, t)}", run.id) for run, status in shown)]
 
     def render(self, project: Project, selected: str | None) -> dict[Any, Any]:
         """All of the panel."""
@@ -146,11 +148,12 @@ class JobPanel:
         changes[self.log] = run.log_tail(LOG_LINES)
         return {**changes, **self.buttons.render(run)}
 
-    def signature(self, project: Project, selected: str | None) -> str:
+    def signature(self, project: Project, selected: str | None, states: dict[Run, RunStatus] | None = None) -> str:
         """Changes when the panel would look different."""
-        run = self.watched(project, selected)
-        states = [(item.id, item.status().state) for item in project.runs()[:SHOWN_RUNS]]
-        return repr((project.id, selected, states, run and (run.id, run.status(), run.log_tail(3))))
+        known = statuses(project) if states is None else states
+        run = self.watched(project, selected, known)
+        listed = [(item.id, status.state) for item, status in islice(known.items(), SHOWN_RUNS)]
+        return repr((project.id, selected, listed, run and (run.id, known[run], run.log_tail(3))))
 
     def _run(self, project_id: str, selected: str | None) -> tuple[Project, Run | None]:
         project = self.studio.open_project(project_id)
@@ -226,9 +229,9 @@ def error_text(run: Run, t: Translator) -> str:
     error = run.status().error
     if error is None:
         return ""
-    text = f"⚠ {escape(without_flags(error.message, t))}.  \n{t('error.what_to_do')} {escape(without_flags(error.hint, t))}."
+    text = f"⚠ {escape(core_words(error.message, t))}.  \n{t('error.what_to_do')} {escape(core_words(error.hint, t))}."
     for before in (Run(run.path.parent / item) for item in run.after):
         cause = before.status().error if before.path.is_dir() else None
         if cause is not None:
-            text += f"  \n**{escape(t.verb(before.verb))}**: {escape(cause.message)}. {escape(cause.hint)}."
+            text += f"  \n**{escape(t.verb(before.verb))}**: {escape(core_words(cause.message, t))}. {escape(core_words(cause.hint, t))}."
     return text

@@ -17,6 +17,7 @@ import gradio as gr
 
 from lep_core.config import flag
 from lep_core.errors import ConfigError, LepError
+from ui.error_words import in_language
 from ui.i18n import Translator
 
 logger = logging.getLogger("lep.ui")
@@ -36,27 +37,36 @@ def escape(text: object) -> str:
 
 def explain(error: LepError, t: Translator) -> str:
     """A Markdown note: what happened and what to do, with the label of the field that is meant."""
-    where, message = "", error.message
+    where, message = "", in_language(error.message, t)
     if isinstance(error, ConfigError):
         # The label names the field here, as the flag does on the command line.
-        message = message.removeprefix(f"{flag(error.field)} ")
+        message = re.sub(rf"^{re.escape(flag(error.field))}(:| )\s*", "", message)
         try:
             where = f"**{t.field_label(error.field)}** – "
         except KeyError:
             where = f"**{escape(error.field)}** – "
-    return f"⚠ {where}{escape(message)}.  \n{t('error.what_to_do')} {escape(error.hint)}."
+    hint = core_words(error.hint, t)
+    return f"⚠ {where}{escape(_with_labels(message, t))}.  \n{t('error.what_to_do')} {escape(hint)}."
 
 
-def without_flags(text: str, t: Translator) -> str:
-    """A text of the core for a page: `--block-size` becomes the label of that field."""
+def core_words(text: str, t: Translator) -> str:
+    """A sentence of the core for a page: in its language, and `--block-size` becomes the label of that field."""
+    return _with_labels(in_language(text, t), t)
 
+
+def _with_labels(text: str, t: Translator) -> str:
     def label(match: re.Match[str]) -> str:
         try:
-            return f"“{t.field_label(match.group(1).replace('-', '_'))}”"
+            return t("quoted", text=t.field_label(match.group(1).replace("-", "_")))
         except KeyError:
             return match.group(0)
 
     return re.sub(r"--([a-z][a-z-]*[a-z])", label, text)
+
+
+def both(error: LepError, t: Translator) -> str:
+    """What happened and what to do in one line of plain text."""
+    return f"{core_words(error.message, t)}. {core_words(error.hint, t)}."
 
 
 def unexpected(error: BaseException, t: Translator) -> str:
@@ -90,7 +100,8 @@ def action(
         except BaseException as error:  # noqa: BLE001 - the boundary of the interface, see the module docstring
             return {note: gr.update(value=unexpected(error, t), visible=True)}
 
-    shared = {"show_progress": "minimal", "concurrency_limit": LIGHT_HANDLERS, "api_visibility": "private"}
+    # Gradio tells the state of an event to each component that was ever named here, at the beginning and the end of every other event.
+    shared = {"show_progress": "minimal", "show_progress_on": [note], "concurrency_limit": LIGHT_HANDLERS, "api_visibility": "private"}
     return trigger(handler, inputs=list(inputs), outputs=_unique([note, *outputs]), **{**shared, **options})
 
 
@@ -109,12 +120,12 @@ def view(
         try:
             return work(*values) or {outputs[0]: gr.skip()}
         except LepError as error:
-            gr.Warning(f"{error.message}. {error.hint}")
+            gr.Warning(both(error, t))
         except BaseException as error:  # noqa: BLE001 - the boundary of the interface, see the module docstring
             gr.Warning(unexpected(error, t))
         return {outputs[0]: gr.skip()}
 
-    shared = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    shared = {"show_progress": "hidden", "show_progress_on": [], "queue": False, "api_visibility": "private"}
     return trigger(handler, inputs=list(inputs), outputs=_unique(outputs), **{**shared, **options})
 
 

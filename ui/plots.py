@@ -5,21 +5,36 @@ plotly is imported inside the functions: the first page must not wait for it.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 COLOURS = ("#4f7cff", "#f08a24", "#2fa37c", "#c2549d", "#8a6de9", "#c9a227", "#5aa7d6", "#d65f5f")
 # Okabe and Ito's colours, which people with any colour vision can tell apart; a symbol goes with each, for those who print in grey.
-MODEL_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d1f", "#7f7f7f")
+# The second eight are lighter or darker ones of the same, for projects with many models.
+MODEL_COLOURS = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d1f", "#7f7f7f"),
+    *("#4a9bd1", "#a87400", "#5cc7a7", "#94507a", "#2d83b5", "#f08a4b", "#c4a35a", "#a9a9a9"),
+)
 MODEL_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "pentagon", "cross")
 TEXT_COLOUR = "#7d8796"
 GRID_COLOUR = "rgba(128,136,150,0.22)"
+LONGEST_UP, LONGEST_ACROSS = 30, 48
+"""Characters in a line of an axis' name, where two charts stand side by side."""
 FONT = "ui-sans-serif, system-ui, sans-serif"
 
 
 def lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str, y: str, log_y: bool = False, log_x: bool = False
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log_y: bool = False,
+    log_x: bool = False,
+    colours: Mapping[str, str] | None = None,
+    dashed: Sequence[str] = (),
 ) -> Any:
     """Curves over a common axis: name -> (x values, y values). A series of few points gets markers."""
     import plotly.graph_objects as go
@@ -32,7 +47,11 @@ def lines(
                 y=list(up),
                 name=name,
                 mode="lines+markers" if len(across) <= 40 else "lines",
-                line={"color": COLOURS[index % len(COLOURS)], "width": 2},
+                line={
+                    "color": colours[name] if colours else COLOURS[index % len(COLOURS)],
+                    "width": 2,
+                    "dash": "dash" if name in dashed else "solid",
+                },
                 marker={"size": 5},
             )
         )
@@ -109,13 +128,13 @@ def scatter(spots: Sequence[Spot], *, title: str, x: str, y: str, diagonal: str 
                 y=[spot.y],
                 name=spot.name,
                 mode="markers",
-                marker={"size": 11, "color": _model_colour(spot.index), "symbol": MODEL_SYMBOLS[spot.index % len(MODEL_SYMBOLS)]},
-                error_x=_error_bars([_around(spot.x, spot.x_ends)], _model_colour(spot.index)),
-                error_y=_error_bars([_around(spot.y, spot.y_ends)], _model_colour(spot.index)),
+                marker={"size": 11, "color": model_colour(spot.index), "symbol": model_symbol(spot.index)},
+                error_x=_error_bars([_around(spot.x, spot.x_ends)], model_colour(spot.index)),
+                error_y=_error_bars([_around(spot.y, spot.y_ends)], model_colour(spot.index)),
                 hovertemplate=f"{x}: %{{x}}<br>{y}: %{{y}}",
             )
         )
-    _finish(figure, title=title, x=x, y=y)
+    _finish(figure, title=title, x=_folded(x, LONGEST_ACROSS), y=_folded(y, LONGEST_UP))
     # The legend has a line for each name, under the name of the axis.
     figure.update_layout(
         height=330 + 20 * len(figure.data), showlegend=True, hovermode="closest", legend={"y": -0.2, "orientation": "v", "yanchor": "top"}
@@ -125,8 +144,15 @@ def scatter(spots: Sequence[Spot], *, title: str, x: str, y: str, diagonal: str 
     return figure
 
 
-def _model_colour(index: int) -> str:
-    return MODEL_COLOURS[index % len(MODEL_COLOURS)]
+def model_colour(place: int) -> str:
+    """The colour of the model at a place of `ui.model_places`."""
+    return MODEL_COLOURS[place % len(MODEL_COLOURS)]
+
+
+def model_symbol(place: int) -> str:
+    """Its symbol; colour and symbol together are different for twice as many models as there are symbols."""
+    place %= len(MODEL_COLOURS)
+    return MODEL_SYMBOLS[(place + place // len(MODEL_SYMBOLS)) % len(MODEL_SYMBOLS)]
 
 
 def _around(value: float, ends: tuple[float | None, float | None]) -> tuple[float, float]:
@@ -148,7 +174,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], *,
                 y=list(values),
                 name=name,
                 marker={"color": COLOURS[index % len(COLOURS)]},
-                text=[None if value is None else f"{value:.3g}" for value in values],
+                text=[None if value is None else _short(value) for value in values],
                 textposition="inside",
                 insidetextanchor="start",
             )
@@ -180,7 +206,7 @@ def lying_bars(
                 orientation="h",
                 marker={"color": colours[name] if colours else COLOURS[index % len(COLOURS)]},
                 error_x=_error_bars(errors.get(name) if errors else None),
-                text=[None if value is None else f"{value:.3g}" for value in values],
+                text=[None if value is None else _short(value) for value in values],
                 textposition="inside",
                 insidetextanchor="start",
             )
@@ -188,9 +214,9 @@ def lying_bars(
     figure.update_layout(barmode="group", bargap=0.3)
     _finish(figure, title=title, x=x, y="")
     figure.update_layout(
-        height=130 + len(groups) * (16 + 20 * len(series)),
+        height=130 + len(groups) * (16 + 20 * len(series)) + 10 * len(series),
         legend={"y": 1.0, "yanchor": "bottom", "x": 0.0},
-        margin={"t": 78 if len(series) > 1 else 42},
+        margin={"t": 46 + 20 * -(-len(series) // 2) if len(series) > 1 else 42},
     )
     figure.update_xaxes(type="linear")
     figure.update_yaxes(type="category", autorange="reversed", gridcolor="rgba(0,0,0,0)")
@@ -258,6 +284,16 @@ def _finish(figure: Any, *, title: str, x: str, y: str, log_y: bool = False) -> 
         },
     )
     return figure
+
+
+def _short(value: float) -> str:
+    """Three figures, and never a power of ten for what people read as a whole number."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def _folded(text: str, width: int) -> str:
+    """The name of an axis in lines that fit beside it."""
+    return "<br>".join(textwrap.wrap(text, width)) or text
 
 
 def _wrapped(label: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lep_core.risk import LARGE_MOVE
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
 from ui.i18n import Translator
@@ -124,6 +125,11 @@ def residual_series(shown: Sequence[Shown], matrix: str, t: Translator) -> tuple
     return [name for name, _ in found], {t(f"residual.{field}"): [fit.get(field) for _, fit in found] for field in fields}
 
 
+def curve_name(item: Shown, matrix: str, t: Translator) -> str:
+    """What a curve of singular values is called."""
+    return f"{item.short_name} · {t(f'fit.{matrix}')}"
+
+
 def spectra(shown: Sequence[Shown], t: Translator) -> dict[str, tuple[list[int], list[float]]]:
     """Singular values of each fit; methods that fit the same rows share one curve."""
     series: dict[str, tuple[list[int], list[float]]] = {}
@@ -134,7 +140,7 @@ def spectra(shown: Sequence[Shown], t: Translator) -> dict[str, tuple[list[int],
             digest = tuple(round(value, 6) for value in values)
             if len(values) > 1 and digest not in seen:
                 seen.add(digest)
-                series[f"{item.short_name} · {t(f'fit.{matrix}')}"] = (list(range(1, len(values) + 1)), values)
+                series[curve_name(item, matrix, t)] = (list(range(1, len(values) + 1)), values)
     return series
 
 
@@ -165,14 +171,17 @@ def warnings(shown: Sequence[Shown], t: Translator) -> list[str]:
     places: dict[str, list[str]] = {}
     for item in shown:
         for matrix, fit in item.fits:
-            for key, figures in _doubts(item.method, fit, t).items():
+            for key, figures in _doubts(item.method, matrix, fit, t).items():
                 places.setdefault(key, []).append(f"**{escape(item.short_name)}**, {t(f'fit.{matrix}')} ({figures})")
     return [f"{t(f'propagate.warn_{key}')} {'; '.join(found)}." for key, found in places.items()]
 
 
-def _doubts(method: str, fit: Mapping[str, Any], t: Translator) -> dict[str, str]:
+def _doubts(method: str, matrix: str, fit: Mapping[str, Any], t: Translator) -> dict[str, str]:
     """Kind of doubt -> the figures that it comes from."""
     said = {}
+    moved = fit.get("moved_shared")
+    if moved is not None and moved > LARGE_MOVE[matrix]:
+        said["moved"] = f"{100 * moved:.0f} %"
     rank, hidden, condition = fit.get("rank"), fit.get("hidden_size"), fit.get("condition_number")
     if rank is not None and hidden and rank < hidden:
         said["rank_identity" if method in DRAWN_TO_IDENTITY else "rank"] = f"{t.number(rank)} / {t.number(hidden)}"

@@ -16,12 +16,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ui.html_language import naming
 from ui.i18n import language_of
 
 LANGUAGE_COOKIE = "lep_language"
 HEALTH_PATH = "/health"
 LOGIN_TRIES = 10
 LOGIN_WINDOW_SECONDS = 60.0
+MOST_REQUESTS = 512
+"""Requests that may be open at once; an open page keeps one or two (streams)."""
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -36,7 +39,7 @@ def protect(app: App, *, hosts: Sequence[str], login: tuple[str, str] | None = N
     guarded = _with_headers(app)
     if login is not None:
         guarded = _with_login(guarded, *login)
-    return _known_hosts_only(guarded, {host.lower() for host in hosts})
+    return _known_hosts_only(_not_too_many(guarded), {host.lower() for host in hosts})
 
 
 def choose_language(pages: Mapping[str, App]) -> App:
@@ -57,7 +60,8 @@ def choose_language(pages: Mapping[str, App]) -> App:
             return
         found = re.search(rf"(?:^|;\s*){LANGUAGE_COOKIE}=(\w+)", headers.get("cookie", ""))
         language = found.group(1) if found else language_of(headers.get("accept-language", ""))
-        await pages[language if language in names else names[0]](scope, receive, send)
+        language = language if language in names else names[0]
+        await pages[language](scope, receive, naming(send, language))
 
     return app
 
@@ -80,6 +84,24 @@ def _known_hosts_only(app: App, hosts: set[str]) -> App:
             await _reply(send, 403, "This request came from another site.")
             return
         await app(scope, receive, send)
+
+    return guarded
+
+
+def _not_too_many(app: App) -> App:
+    """Answer "busy" at once to what comes on top of `MOST_REQUESTS` open requests, instead of letting everybody wait."""
+    opened = 0
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal opened
+        if scope["type"] == "http" and opened >= MOST_REQUESTS and scope["path"] != HEALTH_PATH:
+            await _reply(send, 503, f"Busy: {opened} requests are open. Try again in a moment.", {"retry-after": "5"})
+            return
+        opened += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            opened -= 1
 
     return guarded
 

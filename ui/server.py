@@ -9,6 +9,7 @@ page needs nothing from outside, and the server calls nobody. Jobs run in proces
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import Any, cast
 
 from lep_core.errors import LepError, OutputError
 from lep_core.files import translated_errors
-from ui import quick_import
+from ui import assets, quick_import
 from ui.i18n import LANGUAGES
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -129,11 +130,14 @@ def _mounted_page(backend: Any, language: str) -> Any:
     import gradio as gr
     from fastapi import FastAPI
 
+    from ui.api import mcp_wanted
     from ui.layout import build_page, theme
 
+    page = build_page(backend, language=language)
+    _keep_signatures(page)
     return gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-        build_page(backend, language=language),
+        page,
         path="/",
         theme=theme(),
         css_paths=[ASSETS / "css" / "app.css"],
@@ -144,8 +148,14 @@ def _mounted_page(backend: Any, language: str) -> Any:
         max_file_size=MAX_UPLOAD,
         show_error=False,
         enable_monitoring=False,
-        mcp_server=False,
+        mcp_server=mcp_wanted(),
     )
+
+
+def _keep_signatures(page: Any) -> None:
+    """Work out once what each component takes: Gradio asks again for all of some nine hundred components whenever a session begins."""
+    for kind in {type(block) for block in page.blocks.values()}:
+        kind.__init__.__signature__ = inspect.signature(kind.__init__)
 
 
 def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
@@ -167,7 +177,8 @@ def _with_lifespan(pages: dict[str, Any], backend: Any) -> Any:
             await page.end()
         backend.close()
 
-    return Starlette(routes=[Route(HEALTH_PATH, health), Mount("/", app=cast(Any, choose_language(pages)))], lifespan=lifespan)
+    pages_of_all = Mount("/", app=cast(Any, choose_language(pages)))
+    return Starlette(routes=[Route(HEALTH_PATH, health), Route(assets.ROUTE, assets.asset), pages_of_all], lifespan=lifespan)
 
 
 def _allowed_hosts(host: str) -> tuple[str, ...]:

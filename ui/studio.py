@@ -84,6 +84,8 @@ class Studio:
     tabs: gr.Tabs
     job: gr.Dropdown | None = None
     shown_chats: gr.BrowserState | None = None
+    # Tab -> a hidden text that changes while the tab is open and a run is at work.
+    pulses: dict[str, gr.Textbox] = field(default_factory=dict)
 
     def open_project(self, project_id: str | None) -> Project:
         """The selected project."""

@@ -13,8 +13,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from lep_core.tokenizer.browse import token_spans
-from lep_core.tokenizer.load import read_definition, tokenizer_from_definition
+from lep_core.errors import TokenizerError
+from ui.apart import CHILD, LONG_SECONDS, token_spans
 
 COLOUR_MAP = {"1": "#7aa2f7", "2": "#9ece6a", "3": "#e0af68", "4": "#bb9af7"}
 DIFFERENT = "5"
@@ -24,7 +24,6 @@ SHOWN_TOKENS = 400
 SHOWN_CHARACTERS = 1_200
 BROWSER_ROWS = 50
 BROWSER_ORDERS = ("count", "length", "id")
-BROWSER_CHARACTERS = 1_000_000
 
 Piece = tuple[str, str | None]
 
@@ -36,16 +35,6 @@ class Cut:
     pieces: list[Piece]
     tokens: int
     characters: int
-
-
-@lru_cache(maxsize=8)
-def _tokenizer(folder: str, stamp: float) -> Any:
-    return tokenizer_from_definition(read_definition(folder))
-
-
-def open_tokenizer(folder: str) -> Any:
-    """The `tokenizers.Tokenizer` of a folder, kept until the file changes; TokenizerError when there is none."""
-    return _tokenizer(str(folder), _stamp(folder))
 
 
 def _stamp(folder: str) -> float:
@@ -62,21 +51,21 @@ def coloured(pieces: Sequence[str]) -> list[Piece]:
 def compared(folder: str, other: str, text: str, *, with_ids: bool = False, visible_spaces: bool = False) -> Cut:
     """Coloured tokens of the beginning of a text; pieces that the other tokenizer cuts elsewhere stand out."""
     text = text[:SHOWN_CHARACTERS]
-    own = token_spans(open_tokenizer(folder), text)
-    there = _borders([span.text for span in token_spans(open_tokenizer(other), text)])
+    own = token_spans(folder, text)
+    there = _borders([piece for piece, _ in token_spans(other, text)])
     pieces: list[Piece] = []
     position = 0
-    for index, span in enumerate(own):
-        end = position + len(span.text)
+    for index, (piece, ids) in enumerate(own):
+        end = position + len(piece)
         same = (position, end) in there
         position = end
-        shown = _visible(span.text).replace("⏎", "⏎\n") if visible_spaces else span.text
+        shown = _visible(piece).replace("⏎", "⏎\n") if visible_spaces else piece
         if with_ids:
-            shown += f"⟨{' '.join(map(str, span.ids))}⟩"
-        elif len(span.ids) > 1:
-            shown += f"×{len(span.ids)}"
+            shown += f"⟨{' '.join(map(str, ids))}⟩"
+        elif len(ids) > 1:
+            shown += f"×{len(ids)}"
         pieces.append((shown, str(index % 4 + 1) if same else DIFFERENT))
-    return Cut(pieces=pieces[:SHOWN_TOKENS], tokens=sum(len(span.ids) for span in own), characters=len(text))
+    return Cut(pieces=pieces[:SHOWN_TOKENS], tokens=sum(len(ids) for _, ids in own), characters=len(text))
 
 
 def _borders(pieces: Sequence[str]) -> set[tuple[int, int]]:
@@ -109,23 +98,7 @@ def new_tokens(
 
 @lru_cache(maxsize=4)
 def _new_tokens(folder: str, base: str, text: str | None, *_: float) -> list[dict[str, Any]]:
-    from lep_core.tokenizer.browse import new_token_table
-
-    return new_token_table(open_tokenizer(base), open_tokenizer(folder), _beginning(text) if text else [])
-
-
-def _beginning(source: str) -> list[str]:
-    """The first million characters of a corpus: enough to sort by frequency."""
-    from lep_core.corpus.load import read_documents
-
-    texts: list[str] = []
-    total = 0
-    for document in read_documents((source,), split="train"):
-        texts.append(document.text)
-        total += len(document.text)
-        if total >= BROWSER_CHARACTERS:
-            break
-    return texts
+    return CHILD.ask("new_tokens", base, folder, text, about=folder, seconds=LONG_SECONDS, kind=TokenizerError)
 
 
 def _visible(text: str) -> str:

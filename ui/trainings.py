@@ -16,6 +16,7 @@ from lep_core.config import InitializeConfig, TrainConfig
 from lep_core.errors import LepError
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
+from ui.apart import CHILD
 from ui.i18n import Translator
 from ui.material import CONTROL, label_of, result_of, run_name, short, texts
 
@@ -154,19 +155,9 @@ def prompt_from(source: str) -> str:
 @lru_cache(maxsize=256)
 def _first_words(path: Path, changed: int) -> str:
     """`changed` makes the answer for a file that was written anew a new one."""
-    from lep_core.corpus.preview import preview
-    from lep_core.corpus.source import is_corpus_folder
-
     try:
-        if is_corpus_folder(path):
-            rows = preview(path, 0, 1, maximum_characters=PROMPT_READS)
-            text = rows[0]["text"] if rows else ""
-        elif path.suffix in (".txt", ".md"):
-            with open(path, encoding="utf-8") as stream:
-                text = stream.read(PROMPT_READS)
-        else:
-            return ""
-    except (LepError, OSError, UnicodeDecodeError):
+        text = CHILD.ask("first_text", str(path), PROMPT_READS, about=str(path))
+    except LepError:
         return ""
     line = next((item for item in text.splitlines() if len(item.split()) > 1), "")
     return " ".join(line.split()[:PROMPT_WORDS])

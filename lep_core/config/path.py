@@ -18,7 +18,7 @@ from lep_core.config.common import (
 )
 from lep_core.config.propagation import METHODS
 from lep_core.config.tokenizer import VARIANTS, check_vocabulary
-from lep_core.config.training import HEADS, INITIALIZATIONS
+from lep_core.config.training import ANCHOR_HELP, HEADS, INITIALIZATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ class AdaptConfig(Config):
         None, help="optimizer steps; by default one pass over the text", unit="steps", minimum=1, maximum=100_000_000
     )
     learning_rate: float = option(2e-4, help="peak learning rate", minimum=1e-8, maximum=1.0)
+    anchor: float = option(0.0, help=ANCHOR_HELP, minimum=0.0, maximum=10_000.0, advanced=True)
     batch_size: int = option(16, help="sequences per optimizer step", unit="sequences", minimum=1, maximum=1_000_000)
     block_size: int = option(512, help="tokens per sequence", unit="tokens", minimum=8, maximum=1_048_576)
     warmup_steps: int = option(

@@ -27,6 +27,11 @@ STRATEGIES = ("auto", "ddp", "fsdp")
 CHECKPOINTING = ("auto", "on", "off")
 QUANTIZATIONS = ("none", "8bit", "4bit")
 OPTIMIZERS = ("adamw", "adamw-8bit")
+ANCHOR_ROWS = ("shared", "all")
+ANCHOR_HELP = (
+    "pull of the trained rows back toward where they began, in proportion to how far they are (L2-SP); 0 = none. It keeps skills where the"
+    " learning rate is large"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +132,20 @@ class TrainConfig(Config):
         0.0, help="AdamW weight decay; touches only rows that received a gradient", minimum=0.0, maximum=10.0, advanced=True
     )
     gradient_clip: float = option(1.0, help="largest gradient norm; 0 = no clipping", minimum=0.0, maximum=1e9, advanced=True)
+    anchor: float = option(0.0, help=ANCHOR_HELP, minimum=0.0, maximum=10_000.0, advanced=True)
+    anchor_rows: str = option(
+        "shared",
+        help="anchor: only rows of tokens that the old vocabulary has as well, or all",
+        choices=ANCHOR_ROWS,
+        advanced=True,
+    )
     new_rows_only: bool = option(False, help="train only rows of new tokens; shared rows stay bit-equal", advanced=True)
-    initial: str | None = option(None, help="model whose vocabulary counts as old for new-rows-only", kind="model", advanced=True)
+    initial: str | None = option(
+        None,
+        help="model whose vocabulary counts as old: for new-rows-only, anchor-rows, and the report's new and shared rows",
+        kind="model",
+        advanced=True,
+    )
     lora: bool = option(
         False, help="train a LoRA adapter on the body's projections as well; it is kept beside the model, whose body stays as it is"
     )
@@ -185,6 +202,12 @@ class TrainConfig(Config):
                 "initial",
                 "--new-rows-only needs to know the old vocabulary",
                 "Give --initial BASE, the model before its vocabulary was changed",
+            )
+        if self.anchor and self.anchor_rows == "shared" and self.initial is None:
+            raise ConfigError(
+                "initial",
+                "--anchor-rows shared needs to know the old vocabulary",
+                "Give --initial BASE, the model before its vocabulary was changed, or --anchor-rows all",
             )
         for name, is_set in (("lora", self.lora), ("quantize", self.quantize != "none")):
             if is_set and self.strategy == "fsdp":

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lep_core.corpus.encoding import SAMPLE_BYTES, check_encoding, decoded, detect_encoding, refuse_binary_signature
-from lep_core.corpus.records import Row, TextField, csv_rows, hub_rows, json_rows, jsonl_rows, parquet_rows
+from lep_core.corpus.hub import hub_rows
+from lep_core.corpus.records import Row, TextField, csv_rows, json_rows, jsonl_rows, parquet_rows
 from lep_core.corpus.source import READABLE, Source, find_sources
 from lep_core.corpus.streams import Meter, as_seekable_file, close_archive, open_archive, read_chunks, readable
 from lep_core.errors import CorpusError

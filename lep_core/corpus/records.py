@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
@@ -344,38 +343,6 @@ def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def hub_rows(name: str, field: TextField, bad: BadRowHandler) -> Iterator[Row]:
-    """Rows of `hf://owner/name?config=...&split=...`, streamed; the split is `train` unless given."""
-    from urllib.parse import parse_qs, urlsplit
-
-    parts = urlsplit(name)
-    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    repository = (parts.netloc + parts.path).strip("/")
-    if not repository or set(options) - {"config", "split"}:
-        raise CorpusError(f"{name} is no data set name", "Write hf://owner/name, if need be with ?config=NAME&split=NAME")
-    if any(os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE") for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")):
-        raise CorpusError(
-            f"{name} cannot be read: this runs offline (HF_HUB_OFFLINE is set)", "Unset it, or give files that are on this machine"
-        )
-    try:
-        import datasets
-        from datasets.exceptions import DatasetsError
-        from huggingface_hub.errors import HfHubHTTPError
-    except ImportError as error:
-        raise CorpusError(f"{name} needs the package {error.name}", "Install it with: pip install datasets") from error
-    # The library of HTTP under huggingface_hub has changed its name before: its error is a base of this one.
-    http_errors: Any = HfHubHTTPError.__bases__
-    try:
-        rows = datasets.load_dataset(repository, options.get("config"), split=options.get("split", "train"), streaming=True)
-        for number, record in enumerate(rows, 1):
-            text = field.of(record, number, bad)
-            if text is not None:
-                yield number, text
-    except (*http_errors, OSError, ValueError, KeyError, RuntimeError, DatasetsError) as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise CorpusError(f"{name} cannot be read ({reason})", "Check the name, the split and the connection") from error
 
 
 def _has_surrogates(text: str) -> bool:

@@ -86,6 +86,8 @@ def find_sources(inputs: Sequence[str], *, message: Callable[[str], None], opene
         path = Path(item).expanduser()
         try:
             found = list(_sources_at(path, message, opened))
+            for source in found:
+                _check_name(source)
         except PermissionError as error:
             raise CorpusError(f"{error.filename or path} may not be read", "Change its permissions or choose another file") from error
         except (OSError, ValueError) as error:  # ValueError: NUL inside a path
@@ -94,6 +96,15 @@ def find_sources(inputs: Sequence[str], *, message: Callable[[str], None], opene
     if not sources:
         raise CorpusError("no input was given", f"Give files or folders: {READABLE}")
     return sources
+
+
+def _check_name(source: Source) -> None:
+    """Names of sources stand in the corpus and its reports, which are UTF-8."""
+    try:
+        f"{source.label}{source.name}".encode()
+    except UnicodeEncodeError as error:
+        shown = source.label.encode("utf-8", "backslashreplace").decode()
+        raise CorpusError(f"the name of the file {shown} is no UTF-8 text", "Rename the file") from error
 
 
 def _sources_at(path: Path, message: Callable[[str], None], opened: Callable[[Path], zipfile.ZipFile]) -> Iterator[Source]:

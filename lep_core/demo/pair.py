@@ -72,6 +72,7 @@ class PairRecipe:
     instruct_steps: int = 120
     instruct_batch_size: int = 32
     instruct_learning_rate: float = 2e-4
+    tied: bool = False
     seed: int = 0
 
 
@@ -148,15 +149,15 @@ def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter:
             max_position_embeddings=recipe.context,
             rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
             initializer_range=recipe.initializer_range,
-            tie_word_embeddings=False,
+            tie_word_embeddings=recipe.tied,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    _prepare_for_copying(model)
+    prepare_for_copying(model)
     sizes = {"en": recipe.english_bytes, "ru": recipe.russian_bytes}
-    streams = [_Stream(tokenizer, _texts(recipe, "base", language, size)) for language, size in sizes.items()]
+    streams = [Stream(tokenizer, _texts(recipe, "base", language, size)) for language, size in sizes.items()]
     random = Random(f"blocks {recipe.seed}")
 
     def batches() -> Iterator[torch.Tensor]:
@@ -166,11 +167,11 @@ def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter:
             chosen = random.choices(streams, (1 - share, share), k=recipe.batch_size)
             rows = [stream.block(random, recipe.block_size) for stream in chosen]
             yield torch.tensor(
-                [_repetition(random, len(tokenizer), len(row)) if random.random() < recipe.copy_share else row for row in rows]
+                [repetition(random, len(tokenizer), len(row)) if random.random() < recipe.copy_share else row for row in rows]
             )
 
     pairs = ((ids, ids) for ids in batches())
-    _optimize(model, pairs, steps=recipe.base_steps, learning_rate=recipe.base_learning_rate, reporter=reporter)
+    optimize(model, pairs, steps=recipe.base_steps, learning_rate=recipe.base_learning_rate, reporter=reporter)
     return model
 
 
@@ -185,7 +186,7 @@ def fine_tune(model: LlamaForCausalLM, recipe: PairRecipe, tokenizer: PreTrained
             tasks = [training_task(random, random.choice(LANGUAGES)) for _ in range(recipe.instruct_batch_size)]
             yield _conversations(tokenizer, tasks)
 
-    _place_roles(model, tokenizer)
+    place_roles(model, tokenizer)
     rows = torch.zeros(len(tokenizer), 1)
     rows[tokenizer.all_special_ids] = 1.0
     body = list(model.model.layers.parameters()) + list(model.model.norm.parameters())
@@ -195,15 +196,15 @@ def fine_tune(model: LlamaForCausalLM, recipe: PairRecipe, tokenizer: PreTrained
     hooks = [matrix.register_hook(lambda gradient: gradient * rows) for matrix in matrices]
     for parameter in body:
         parameter.requires_grad_(False)
-    _optimize(model, batches(), steps=recipe.role_steps, learning_rate=recipe.role_learning_rate, reporter=reporter)
+    optimize(model, batches(), steps=recipe.role_steps, learning_rate=recipe.role_learning_rate, reporter=reporter)
     for parameter in body:
         parameter.requires_grad_(True)
     for hook in hooks:
         hook.remove()
-    _optimize(model, batches(), steps=recipe.instruct_steps, learning_rate=recipe.instruct_learning_rate, reporter=reporter)
+    optimize(model, batches(), steps=recipe.instruct_steps, learning_rate=recipe.instruct_learning_rate, reporter=reporter)
 
 
-def _place_roles(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def place_roles(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Rows that special tokens start from: those of the signs that do their work in raw text."""
     import torch
 
@@ -215,7 +216,7 @@ def _place_roles(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) ->
                 matrix[tokenizer.convert_tokens_to_ids(token)] = matrix[ids[-1]]
 
 
-def _prepare_for_copying(model: LlamaForCausalLM) -> None:
+def prepare_for_copying(model: LlamaForCausalLM) -> None:
     """Start where copying is near: heads look for like tokens, pass on what they see, and the head reads what was embedded.
 
     So-called mimetic initialisation (Trockman & Kolter, arXiv 2305.09828). A model this small needs several times as many steps
@@ -235,7 +236,7 @@ def _prepare_for_copying(model: LlamaForCausalLM) -> None:
             attention.o_proj.weight.copy_(0.5 * rotation.T)
 
 
-class _Stream:
+class Stream:
     """Token ids of many documents, cut into blocks that begin at a document."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> None:
@@ -252,7 +253,7 @@ class _Stream:
         return self.ids[start : start + size]
 
 
-def _repetition(random: Random, vocab_size: int, size: int) -> list[int]:
+def repetition(random: Random, vocab_size: int, size: int) -> list[int]:
     """Random tokens, repeated: copying learned on them works for any token, so also for rows that a new vocabulary adds."""
     ids: list[int] = []
     while len(ids) < size:
@@ -281,7 +282,7 @@ def _conversations(tokenizer: PreTrainedTokenizerFast, tasks: Sequence[Task]) ->
     return ids, labels
 
 
-def _optimize(
+def optimize(
     model: LlamaForCausalLM, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], *, steps: int, learning_rate: float, reporter: Reporter
 ) -> None:
     """AdamW with a short warm-up and a cosine; stops early, with a `LepError`, when the reporter asks for it."""

@@ -11,6 +11,7 @@ DEMO_SETTINGS: dict[str, Any] = {
     "initialization": "mean",
     "steps": 600,
     "learning_rate": 4e-3,
+    "anchor": 1.0,
     "batch_size": 16,
     "block_size": 128,
     "warmup_steps": 60,

@@ -60,6 +60,8 @@ def read_items(paths: Sequence[str | Path]) -> list[AnyItem]:
 def _files(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
+            if path.exists() and not path.is_file():
+                raise CorpusError(f"{path} is no regular file", "Give a JSONL, JSON or CSV file")
             return [path]
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     except OSError as error:

@@ -6,13 +6,15 @@ command line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from lep_core.risk import large_moves
 
 BITS_PER_BYTE = "bits-per-byte"
 INSTRUCT = "instruct/"
-# A task score that fell by no more than this share of all items is called kept.
+# Without a paired interval: a task score that fell by no more than this share of all items is called kept.
 TOLERANCE = 0.03
 
 ENGLISH = {
@@ -25,8 +27,12 @@ ENGLISH = {
     "skill_kept": "{model}: tasks in {language} are kept: {value:.1%} right, {original:.1%} by the original (n = {n}).",
     "skill_better": "{model}: tasks in {language} are answered better: {value:.1%} right, {original:.1%} by the original (n = {n}).",
     "skill_suffers": "{model}: tasks in {language} suffer: {value:.1%} right, {original:.1%} by the original, {control:.1%} without training (n = {n}).",
-    "what_helps": "Bits per byte alone would have hidden that. What helps: fewer new tokens, more training text that uses the new words in many contexts, "
-    "some text in the old language mixed in, another propagation method, and calibration on the original's own answers.",
+    "skill_fell": "{model}: instruct skills in {language} suffered: {value:.1%} right, {original:.1%} by the original, {points:+.1f} points [{low:+.1f}, {high:+.1f}] (n = {n}).",
+    "skill_unclear": "{model}: tasks in {language}: {value:.1%} right, {original:.1%} by the original; {points:+.1f} points [{low:+.1f}, {high:+.1f}] may be chance (n = {n}). More items would tell.",
+    "text_hid_it": "{model}: bits per byte say nothing of that: {value:.3f} against {original:.3f}, better than the original.",
+    "large_move": "Training moved the {place}'s rows of shared tokens by {relative:.0%} of their length. Beyond {limit:.0%} the demo's models lost skills; how it is with other models only tasks tell.",
+    "what_helps": "Recommended: self-calibration on the original's own answers. For the next training: text that holds questions and answers of the kind that is "
+    "asked, and an anchor or a lower learning rate. residual-carry lost least where rows had moved far.",
     "faster": "{model}: writes {ratio:.2f} times as many characters per second as the original.",
     "not_faster": "{model}: writes {ratio:.2f} times as many characters per second as the original: the larger vocabulary costs more than it saves on this model.",
 }
@@ -52,6 +58,8 @@ def verdict(
     original: str,
     control: str | None,
     adapted: Sequence[str],
+    differences: Sequence[Mapping[str, Any]] = (),
+    moves: Iterable[Mapping[str, Any]] = (),
 ) -> list[Statement]:
     """Judge adapted models against the original and the "no training" control.
 
@@ -60,6 +68,9 @@ def verdict(
         results: rows of `evaluate` (`model, task, metric, value, low, high, n`).
         speed: rows of `benchmark-speed`; may be empty.
         original, control, adapted: values of `model` in these rows.
+        differences: rows of `evaluate` that compare models on the same items (`model, reference, task, difference, low, high`): a skill is
+            then called lost or better only when the interval leaves zero out.
+        moves: how far training moved the rows (`TrainReport.moves`).
     """
     statements = []
     if len(fertility) >= 2:
@@ -68,9 +79,12 @@ def verdict(
         statements += _text(results, model, original, control)
     suffered = False
     for model in adapted:
-        skills = [_skill(task, results, model, original, control) for task in _tasks(results)]
+        skills = [_skill(task, results, differences, model, original, control) for task in _tasks(results)]
         statements += [skill for skill in skills if skill is not None]
-        suffered = suffered or any(skill is not None and skill.good is False for skill in skills)
+        if any(skill is not None and skill.good is False for skill in skills):
+            suffered = True
+            statements += _hidden(results, model, original)
+    statements += [Statement("large_move", asdict(move), None) for move in large_moves(moves)]
     if suffered:
         statements.append(Statement("what_helps", {}, None))
     for model in adapted:
@@ -100,13 +114,36 @@ def _text(results: Sequence[Mapping[str, Any]], model: str, original: str, contr
     return statements
 
 
-def _skill(task: str, results: Sequence[Mapping[str, Any]], model: str, original: str, control: str | None) -> Statement | None:
+def _hidden(results: Sequence[Mapping[str, Any]], model: str, original: str) -> list[Statement]:
+    """Bits per byte that recovered while skills did not."""
+    value, reference = (_value(results, name, BITS_PER_BYTE) for name in (model, original))
+    if value is None or reference is None or value >= reference:
+        return []
+    return [Statement("text_hid_it", {"model": model, "value": value, "original": reference}, None)]
+
+
+def _skill(
+    task: str,
+    results: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
+    model: str,
+    original: str,
+    control: str | None,
+) -> Statement | None:
     row, reference = _row(results, model, task), _row(results, original, task)
     if row is None or reference is None:
         return None
     language = task.removeprefix(INSTRUCT)
     values = {"model": model, "language": language, "value": row["value"], "original": reference["value"], "n": row["n"]}
-    # Losses are called early, gains only when the intervals are apart.
+    paired = next((one for one in differences if (one["model"], one["reference"], one["task"]) == (model, original, task)), None)
+    if paired is not None and paired["low"] is not None:
+        points = {"points": 100 * paired["difference"], "low": 100 * paired["low"], "high": 100 * paired["high"]}
+        if paired["high"] < 0:
+            return Statement("skill_fell", {**values, **points}, False)
+        if paired["difference"] < -TOLERANCE:
+            return Statement("skill_unclear", {**values, **points}, None)
+        return Statement("skill_better" if paired["low"] > 0 else "skill_kept", values, True)
+    # Without pairs losses are called early, gains only when the intervals are apart.
     if row["value"] < reference["value"] - TOLERANCE:
         untrained = _value(results, control, task)
         return Statement("skill_suffers", {**values, "control": float("nan") if untrained is None else untrained}, False)

@@ -17,6 +17,7 @@ from typing import Any
 
 from lep_core.errors import ModelError, TokenizerError
 from lep_core.models.safetensors_files import TensorSlot, equal_bytes, read_header
+from lep_core.models.tokenizer_steps import check_steps
 
 INPUT_NAME = "model.embed_tokens.weight"
 OUTPUT_NAME = "lm_head.weight"
@@ -236,7 +237,10 @@ def read_vocabulary(path: Path) -> Vocabulary:
 @lru_cache(maxsize=8)
 def _read_vocabulary(file: Path, _changed_ns: int, _size: int) -> Vocabulary:
     """Large tokenizers take a second to parse and are asked for often: one reading per state of the file."""
-    return vocabulary_of(read_json_object(file), str(file))
+    definition = read_json_object(file)
+    vocabulary = vocabulary_of(definition, str(file))
+    check_steps(definition, vocabulary[0], str(file))
+    return vocabulary
 
 
 def vocabulary_of(definition: Mapping[str, Any], name: str = "the tokenizer") -> Vocabulary:
@@ -249,11 +253,25 @@ def vocabulary_of(definition: Mapping[str, Any], name: str = "the tokenizer") ->
         vocabulary |= added
         distinct = set(vocabulary.values())
         sound = set(map(type, distinct)) <= {int} and min(distinct, default=0) >= 0
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise TokenizerError(f"{name} is damaged ({type(error).__name__}: {error})", "Download the tokenizer again") from error
     if not sound or len(distinct) != len(vocabulary):
         raise TokenizerError(f"{name} gives one id to several tokens, or an id that is no number", "Give a tokenizer with one id per token")
     return vocabulary, added, special
+
+
+def check_own_files(folder: Path, *names: str) -> None:
+    """Refuse links that lead out of a model folder: what is copied into a result, and so published, must be the model's own.
+
+    The cache of the hub keeps its files in `blobs` beside `snapshots/REVISION`, and links to them.
+    """
+    home = folder.resolve()
+    homes = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
+    for name in names:
+        for path in (folder / name, *((folder / name).rglob("*") if (folder / name).is_dir() else ())):
+            real = path.resolve()
+            if path.exists() and not any(real.is_relative_to(place) for place in homes):
+                raise ModelError(f"{path} is a link to {real}, outside the model's folder", "Put the file itself there, or remove the link")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -389,6 +407,11 @@ def _check_known(path: Path, config: Mapping[str, Any], slots: Mapping[str, Tens
             raise ModelError(
                 f"{name} of {path} has the shape {list(slot.shape)}, config.json gives {list(expected)}", "Give matching files"
             )
+    if heads % groups:
+        raise ModelError(
+            f"config.json of {path} says num_attention_heads {heads} and num_key_value_heads {groups}, which does not divide it",
+            "Give an unchanged config.json",
+        )
 
 
 def _tied(path: Path, config: Mapping[str, Any], slots: Mapping[str, TensorSlot]) -> bool:

@@ -20,6 +20,7 @@ from lep_core.models.streams import FileWriter
 
 HEADER_LIMIT_BYTES = 100_000_000
 COPY_BYTES = 1 << 24
+MOST_DIMENSIONS = 16
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
@@ -59,6 +60,7 @@ def read_header(path: Path) -> dict[str, TensorSlot]:
     try:
         header = json.loads(raw)
         start = 8 + length
+        _check_metadata(header)
         slots = {name: _slot(path, name, entry, start) for name, entry in header.items() if name != "__metadata__"}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} has a damaged safetensors header ({error})", DAMAGED) from error
@@ -67,11 +69,24 @@ def read_header(path: Path) -> dict[str, TensorSlot]:
 
 
 def _slot(path: Path, name: str, entry: Mapping[str, Any], start: int) -> TensorSlot:
-    begin, end = (int(value) for value in entry["data_offsets"])
-    shape = tuple(int(value) for value in entry["shape"])
-    if (entry["dtype"] in DTYPE_BYTES and end - begin != math.prod(shape) * DTYPE_BYTES[entry["dtype"]]) or min((begin, end, *shape)) < 0:
-        raise ValueError(f"the tensor {name} has shape {list(shape)} but {end - begin} bytes")
-    return TensorSlot(name=name, dtype=str(entry["dtype"]), shape=shape, path=path, begin=start + begin, end=start + end)
+    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+    # Python's int would take texts, fractions and truth values; the library that reads the tensors later does not.
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not isinstance(offsets, list) or len(offsets) != 2:
+        raise ValueError(f"the tensor {name[:80]} has no shape of at most {MOST_DIMENSIONS} dimensions, or not two offsets")
+    if not all(type(value) is int and 0 <= value < 2**63 for value in (*shape, *offsets)):
+        raise ValueError(f"the tensor {name[:80]} has a shape or an offset that is no whole number from 0")
+    if dtype not in DTYPE_BYTES:
+        raise ValueError(f"the tensor {name[:80]} is stored as {str(dtype)[:20]}, which is no known type of numbers")
+    begin, end = offsets
+    if end - begin != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise ValueError(f"the tensor {name[:80]} has shape {shape} but {end - begin} bytes")
+    return TensorSlot(name=name, dtype=dtype, shape=tuple(shape), path=path, begin=start + begin, end=start + end)
+
+
+def _check_metadata(header: Mapping[str, Any]) -> None:
+    metadata = header.get("__metadata__") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("__metadata__ is no table of texts")
 
 
 def _check_extents(path: Path, slots: Mapping[str, TensorSlot], *, data_begin: int, size: int) -> None:

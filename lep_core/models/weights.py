@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,14 @@ from lep_core.models.folder import (
     read_vocabulary,
     resolve,
 )
-from lep_core.models.safetensors_files import TensorSlot, begin_tensor_hash, tensors_sha256
-from lep_core.models.writing import EmbeddingPair
+from lep_core.models.safetensors_files import DAMAGED, TensorSlot, begin_tensor_hash, tensors_sha256
+from lep_core.models.writing import TEMPLATE_FILE, EmbeddingPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 LONGEST_REASON = 300
+TEMPLATE_LIMIT_BYTES = 1_000_000
 HEADER_DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
@@ -54,8 +56,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     """
     path = resolve(source)
     read_vocabulary(path)
-    if (path / "tokenizer_config.json").is_file():
-        read_json_object(path / "tokenizer_config.json")
+    config = read_json_object(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
+    _check_template_size(path, config)
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -64,13 +66,35 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
         return PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
 
     try:
-        return load()
+        tokenizer = load()
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # The Rust library raises a bare Exception, or a PanicException that is a BaseException.
         raise TokenizerError(
             f"{path / 'tokenizer.json'} cannot be loaded ({type(error).__name__}: {error})", "Give an unchanged tokenizer folder"
         ) from error
+    known = read_vocabulary(path)[0]
+    more = next((token for token in tokenizer.get_added_vocab() if token not in known), None)
+    if more is not None:
+        # transformers gives such a token an id behind all others, where the embedding may have no row.
+        raise TokenizerError(
+            f"tokenizer_config.json or special_tokens_map.json of {path} adds the token {more!r}, which tokenizer.json does not have",
+            "Add the token to tokenizer.json (transformers: save_pretrained), or remove it there",
+        )
+    # Stages decide for themselves how long a text may be.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_template_size(path: Path, config: Mapping[str, Any]) -> None:
+    file = path / TEMPLATE_FILE
+    size = max(len(str(config.get("chat_template") or "")), file.stat().st_size if file.is_file() else 0)
+    if size > TEMPLATE_LIMIT_BYTES:
+        raise TokenizerError(
+            f"the chat template of {path} has {size:,} bytes, more than {TEMPLATE_LIMIT_BYTES:,}",
+            "Give the template that belongs to the model",
+        )
 
 
 def load_model(
@@ -127,10 +151,13 @@ def load_embeddings(folder: ModelFolder) -> EmbeddingPair:
 
 def load_slot(slot: TensorSlot) -> Tensor:
     """One tensor of a file, memory-mapped."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(slot.path, framework="pt") as stream:
-        return stream.get_tensor(slot.name)
+    try:
+        with safe_open(slot.path, framework="pt") as stream:
+            return stream.get_tensor(slot.name)
+    except SafetensorError as error:
+        raise ModelError(f"{slot.name} cannot be read from {slot.path} ({error})", DAMAGED) from error
 
 
 class MappedTensor:

@@ -29,6 +29,7 @@ from lep_core.models.folder import (
     OUTPUT_NAME,
     SINGLE_NAME,
     ModelFolder,
+    check_own_files,
     read_json_object,
     read_vocabulary,
     vocabulary_of,
@@ -279,6 +280,7 @@ def _write_tokenizer(output: Path, tokenizer: dict[str, Any], config_source: Pat
     """Write tokenizer files and chat template; returns token -> id."""
     new_ids = vocabulary_of(tokenizer)[0]
     tokenizer["post_processor"] = with_moved_processor(tokenizer.get("post_processor"), new_ids)
+    check_own_files(config_source, TEMPLATE_FILE, TEMPLATE_FOLDER)
     _write_json(output / "tokenizer.json", tokenizer, indent=None)
     _write_json(output / "tokenizer_config.json", edited_tokenizer_config(config_source, tokenizer, new_ids))
     if (config_source / TEMPLATE_FILE).is_file():
@@ -391,6 +393,7 @@ def _copy_legal_files(source: Path, output: Path) -> None:
     for pattern in LEGAL:
         for path in source.glob(pattern):
             if path.is_file() and not (output / path.name).exists():
+                check_own_files(source, path.name)
                 shutil.copyfile(path, output / path.name)
 
 

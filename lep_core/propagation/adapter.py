@@ -28,6 +28,7 @@ from lep_core.models.weights import load_slot
 WEIGHTS_NAME = "adapter_model.safetensors"
 FACTOR = re.compile(r"^base_model\.model\.(.+)\.lora_([AB])\.weight$")
 # These begin from changed weights of the base model, which the adapter file does not hold.
+LONGEST_PATTERN, MOST_REPETITIONS = 300, 3
 CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
@@ -68,12 +69,13 @@ def read_adapter(folder: Path, model: ModelFolder, *, scale: float) -> dict[str,
     _check_plain(folder, config)
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"the adapter {folder} has no {WEIGHTS_NAME}", "Save it as safetensors; pickle files are never opened")
+    patterns = _patterns(folder, config.get("alpha_pattern"))
     changes: dict[str, LoraChange] = {}
     for module, factors in _factors(folder).items():
         name = f"{module}.weight"
         a_RI, b_OR = (_load_factor(factors[side], f"lora_{side} of {module} in {folder}") for side in "AB")
         _check_fit(folder, model, name, a_RI, b_OR)
-        alpha = _pattern_value(config.get("alpha_pattern"), module, config.get("lora_alpha"))
+        alpha = _pattern_value(patterns, module, config.get("lora_alpha"))
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
             raise ModelError(f"{folder / CONFIG_NAME} says lora_alpha = {alpha!r}", "Give an unchanged adapter")
         rank = len(a_RI)
@@ -106,7 +108,7 @@ def _factors(folder: Path) -> dict[str, dict[str, TensorSlot]]:
     found: dict[str, dict[str, TensorSlot]] = {}
     for key, slot in read_header(folder / WEIGHTS_NAME).items():
         match = FACTOR.match(key)
-        if match is None or slot.dtype not in DTYPES or len(slot.shape) != 2:
+        if match is None or slot.dtype not in DTYPES or len(slot.shape) != 2 or 0 in slot.shape:
             raise ModelError(
                 f"the adapter {folder} holds {key} ({slot.dtype}, {list(slot.shape)}), which is no factor of a linear layer",
                 "Only a plain LoRA on linear layers can be merged; --adapter-scale 0 leaves it out",
@@ -136,9 +138,26 @@ def _check_fit(folder: Path, model: ModelFolder, name: str, a_RI: Tensor, b_OR: 
         raise ModelError(f"the adapter {folder} changes {name} with shape {list(shape)}, in {model.path} it has {list(slot.shape)}", hint)
 
 
-def _pattern_value(patterns: Any, module: str, default: Any) -> Any:
+def _patterns(folder: Path, given: Any) -> dict[re.Pattern[str], Any]:
+    """Patterns of module names with their values, as peft reads them; one that could be matched for ever is refused."""
+    wrong = ModelError(
+        f"{folder / CONFIG_NAME} has an alpha_pattern that is no table of module names",
+        "Give an adapter whose patterns are names of modules",
+    )
+    if not isinstance(given or {}, dict):
+        raise wrong
+    found: dict[re.Pattern[str], Any] = {}
+    for pattern, value in (given or {}).items():
+        # Repeated groups and many repetitions take time without bounds.
+        if len(pattern) > LONGEST_PATTERN or re.search(r"\)\s*[*+?{]", pattern) or len(re.findall(r"[*+{]", pattern)) > MOST_REPETITIONS:
+            raise wrong
+        try:
+            found[re.compile(rf"(.*\.)?({pattern})$")] = value
+        except re.error as error:
+            raise wrong from error
+    return found
+
+
+def _pattern_value(patterns: Mapping[re.Pattern[str], Any], module: str, default: Any) -> Any:
     """The value that peft takes for a module: the first pattern that is the end of its name, whole parts only."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
+    return next((value for pattern, value in patterns.items() if pattern.match(module)), default)

@@ -10,7 +10,7 @@ mapped into memory at a time, and the body passes through to the disk while they
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,9 +33,11 @@ from lep_core.progress import SILENT, Reporter
 from lep_core.propagation import chat_vector, conversion, direct_swap, low_rank, overlap, procrustes, residual_carry, ridge
 from lep_core.propagation.adapter import LoraChange, find_adapter, read_adapter
 from lep_core.propagation.frequencies import token_weights
+from lep_core.propagation.moved import moved_shared_rows
 from lep_core.propagation.report import FitReport
 from lep_core.propagation.result_tokenizer import ResultTokenizer, merge_tokenizers
 from lep_core.propagation.side import FitSettings, Side
+from lep_core.risk import AFTER_A_LARGE_MOVE, large_moves, move_warning
 from lep_core.tokenizer.bytes import token_bytes
 from lep_core.tokenizer.load import as_tokenizer
 from lep_core.tokenizer.mapping import VocabularyMapping, build_mapping
@@ -125,6 +127,7 @@ class _Sides:
     def propagated(self, slot: str) -> tuple[tuple[Tensor, Tensor], FitReport]:
         """Rows of the adapted vocabulary and of the tokens that the instruct model appends to it, and the fit's report."""
         base, adapted, instruct = self.models.matrices(slot)
+        moved = moved_shared_rows(base.tensor, adapted.tensor, self.mapping)
 
         def release() -> None:
             base.release()
@@ -146,7 +149,7 @@ class _Sides:
             out_VD=result_VD,
             release=release,
         )
-        return with_special_rows(result_VD, instruct.tensor, self.tokenizer), report
+        return with_special_rows(result_VD, instruct.tensor, self.tokenizer), replace(report, moved_shared=moved)
 
 
 def propagate(
@@ -243,7 +246,7 @@ def _settings(config: PropagateConfig, weights_V: np.ndarray | None) -> FitSetti
 
 
 def fit_warnings(method: str, name: str, report: FitReport) -> list[str]:
-    """What a user should know about a fit: undetermined directions, and a map that was drawn toward the identity."""
+    """What a user should know about a fit: undetermined directions, a map that was drawn toward the identity, rows that moved far."""
     found = []
     if report.rank is not None and report.rank < report.hidden_size:
         rest = "stay as they are" if method in ("ridge", "low-rank", "procrustes") else "are lost to the minimum-norm map"
@@ -256,7 +259,8 @@ def fit_warnings(method: str, name: str, report: FitReport) -> list[str]:
     if report.alpha is not None:
         how = "chosen by cross-validation over tokens" if report.cross_validation else "as given"
         found.append(f"{name}: the map is drawn toward the identity by a ridge of {report.alpha:g}, {how}")
-    return found
+    move = {"matrix": "output" if name == "head" else "input", "rows": "shared", "relative": report.moved_shared}
+    return found + [f"{move_warning(large)}. {AFTER_A_LARGE_MOVE}" for large in large_moves([move])]
 
 
 def _adapter(config: PropagateConfig, models: _Models, reporter: Reporter) -> tuple[dict[str, LoraChange], AdapterReport | None]:

@@ -63,6 +63,7 @@ class FitReport:
         distance_from_identity: ||W - I|| / sqrt(hidden size).
         alpha, cross_validation: of ridge; the latter is empty when alpha was given.
         correction_rank: of low-rank.
+        moved_shared: how far training had moved the rows of shared tokens, relative to their length (on up to 4,096 of them).
         untouched_tokens: tokens that got exactly the instruct model's row because training had not moved them (residual-carry, chat-vector).
     """
 
@@ -79,6 +80,7 @@ class FitReport:
     alpha: float | None = None
     cross_validation: list[CrossValidation] = field(default_factory=list)
     correction_rank: int | None = None
+    moved_shared: float | None = None
     untouched_tokens: int | None = None
     singular_values: list[float] = field(default_factory=list)
     worst_tokens: list[WorstToken] = field(default_factory=list)

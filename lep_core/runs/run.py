@@ -16,6 +16,7 @@ checkpoints/, output/
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -248,7 +249,8 @@ class Run:
         with self.lock(), translated_errors(self.path):
             self.clear_leftovers()
             for place in filter(None, (self.checkpoints, self.output, self.kept)):
-                if place.is_dir() and not place.is_symlink():
+                # A run directory from elsewhere may name any folder as its output.
+                if self._is_own(place) and place.is_dir() and not place.is_symlink():
                     # Renamed first: nobody sees a result that is half deleted.
                     aside = Path(tempfile.mkdtemp(prefix=f"{PARTIAL_PREFIX}deleted-", dir=self.path))
                     os.replace(place, aside / "deleted")
@@ -280,10 +282,15 @@ class Run:
 
     def _leftovers(self) -> list[Path]:
         found = list(self.path.glob(f"{PARTIAL_PREFIX}*"))
-        if self.output is not None and self.output.parent != self.path:
+        if self.output is not None and self.output.parent != self.path and self._is_own(self.output):
             found += self.output.parent.glob(f"{PARTIAL_PREFIX}{self.output.name}-*")
         # Files are left alone: the supervisor may be writing launch.json now.
         return [place for place in found if place.is_dir()]
+
+    def _is_own(self, place: Path) -> bool:
+        """Whether a folder lies inside the project of the run, so that the run may delete it."""
+        project = self.path.resolve().parent.parent
+        return place.resolve().is_relative_to(project) and place.resolve() not in (project, self.path.resolve())
 
     def lock(self) -> FileLock:
         """The right to execute or change the run; JobError names who has it."""
@@ -325,7 +332,20 @@ def read_json_if_whole(path: Path) -> dict[str, Any] | None:
 def _record(path: Path, changed: int) -> dict[str, Any] | None:
     """run.json as long as it was not changed; callers do not edit the result."""
     record = read_json_if_whole(path) if changed else None
-    return record if record is not None and record.keys() >= REQUIRED_KEYS else None
+    return record if record is not None and record.keys() >= REQUIRED_KEYS and _is_sound(record) else None
+
+
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    """Whether the fields that everything relies on have the types that `create_run` gives them."""
+    types = {"verb": str, "config": Mapping, "inputs": Mapping, "after": list, "created": (int, float)}
+    if not all(isinstance(record[key], kind) for key, kind in types.items()) or not all(isinstance(item, str) for item in record["after"]):
+        return False
+    try:
+        # Half a character (a lone surrogate) could be written into no file.
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _changed(path: Path) -> int:

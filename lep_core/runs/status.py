@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 State = Literal["queued", "running", "succeeded", "stopped", "failed"]
+LARGEST = 1e300
 FINAL_STATES = ("succeeded", "stopped", "failed")
 
 
@@ -36,12 +37,13 @@ class RunError:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunError:
         """Read what `to_json` wrote; missing parts become empty."""
+        value = value if isinstance(value, Mapping) else {"message": value}
         return cls(
             kind=str(value.get("kind") or "JobError"),
             message=str(value.get("message") or "no message"),
             hint=str(value.get("hint") or "Read the log"),
-            field=value.get("field"),
-            traceback=value.get("traceback"),
+            field=_text(value.get("field")) or None,
+            traceback=_text(value.get("traceback")) or None,
         )
 
 
@@ -97,20 +99,30 @@ def _progress(status: Mapping[str, Any] | None) -> RunStatus:
         return RunStatus(state="queued")
     return RunStatus(
         state="queued",
-        stage=status.get("stage") or "",
-        done=status.get("done"),
-        total=status.get("total"),
-        unit=status.get("unit") or "",
-        step=status.get("step"),
-        seconds=status.get("seconds"),
-        eta_seconds=status.get("eta_seconds"),
-        message=status.get("message") or "",
-        heartbeat=status.get("heartbeat"),
+        stage=_text(status.get("stage")),
+        done=_number(status.get("done")),
+        total=_number(status.get("total")),
+        unit=_text(status.get("unit")),
+        step=step if isinstance(step := status.get("step"), int) else None,
+        seconds=_number(status.get("seconds")),
+        eta_seconds=_number(status.get("eta_seconds")),
+        message=_text(status.get("message")),
+        heartbeat=_number(status.get("heartbeat")),
     )
+
+
+def _text(value: Any) -> str:
+    """A text of a file that somebody else may have written; anything else is none."""
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST else None
 
 
 def _death(launch: Mapping[str, Any] | None) -> RunError:
     code = (launch or {}).get("exit_code")
+    code = code if isinstance(code, int) else None
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return RunError(
             kind="ResourceError",

@@ -163,8 +163,10 @@ class Project:
 
     @property
     def record(self) -> dict[str, Any]:
-        """project.json."""
-        return read_json_if_whole(self.path / PROJECT_FILE) or {}
+        """project.json; what is of another type than we write is left out, so that one damaged file does not hide all projects."""
+        record = read_json_if_whole(self.path / PROJECT_FILE) or {}
+        types = {"name": str, "base": str, "instruct": str, "language": str, "settings": dict}
+        return {key: value for key, value in record.items() if isinstance(value, types.get(key, object))}
 
     @property
     def name(self) -> str:

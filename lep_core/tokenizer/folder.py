@@ -10,6 +10,7 @@ from typing import Any
 
 from lep_core.errors import TokenizerError
 from lep_core.files import write_json, write_text
+from lep_core.models.folder import check_own_files
 from lep_core.tokenizer.definition import Definition
 
 # Not copied: vocab.json, merges.txt, tokenizer.model, added_tokens.json. They describe the old vocabulary, and some loaders prefer them.
@@ -19,6 +20,7 @@ _COPIED_FOLDERS = ("additional_chat_templates",)
 
 def write_tokenizer_folder(definition: Definition, *, source: Path, output: Path) -> None:
     """Write `tokenizer.json` and what belongs beside it into the existing folder `output`."""
+    check_own_files(source, *_COPIED_FILES, *_COPIED_FOLDERS)
     write_text(output / "tokenizer.json", definition.dump())
     write_json(output / "tokenizer_config.json", tokenizer_config(source, definition.vocab))
     for name in _COPIED_FILES:
@@ -61,7 +63,7 @@ def read_tokenizer_config(source: Path) -> dict[str, Any]:
     path = source / "tokenizer_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{path} is not readable as JSON: {error}", "Get a sound copy of tokenizer_config.json") from error
     if not isinstance(config, dict):
         raise TokenizerError(f"{path} is not a JSON object", "Get a sound copy of tokenizer_config.json")

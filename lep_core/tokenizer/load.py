@@ -15,6 +15,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from lep_core.errors import TokenizerError
+from lep_core.models.folder import JSON_LIMIT_BYTES
+from lep_core.models.tokenizer_steps import check_steps
 
 _HIGHEST_ID = 10_000_000
 
@@ -49,8 +51,10 @@ def read_definition(folder: str | Path) -> dict[str, Any]:
             "Save the tokenizer in the fast format: AutoTokenizer.from_pretrained(...).save_pretrained(folder)",
         )
     try:
+        if path.stat().st_size > JSON_LIMIT_BYTES:
+            raise TokenizerError(f"{path} is larger than {JSON_LIMIT_BYTES // 10**6} MB", "Get a sound copy of tokenizer.json")
         definition = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{path} is not readable as JSON: {error}", "Get a sound copy of tokenizer.json") from error
     except OSError as error:
         raise TokenizerError(f"{path} cannot be read: {error.strerror}", "Check the path and its rights") from error
@@ -63,20 +67,26 @@ def read_definition(folder: str | Path) -> dict[str, Any]:
 
 def tokenizer_from_definition(definition: dict[str, Any], what: str = "the tokenizer cannot be used") -> Tokenizer:
     """A tokenizer from parsed `tokenizer.json` content, without truncation and padding."""
+    _check_definition(definition, what)
     with rust_errors(what):
         tokenizer = Tokenizer.from_str(json.dumps(definition, ensure_ascii=False))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-    _check_ids(definition, what)
     return tokenizer
 
 
-def _check_ids(definition: dict[str, Any], what: str) -> None:
-    """Refuse an id far beyond any vocabulary: tables have a row for each id, so a crafted one would take all memory."""
-    vocab, added = definition["model"].get("vocab"), definition.get("added_tokens") or []
-    ids = [*(vocab.values() if isinstance(vocab, dict) else ()), *(token["id"] for token in added)]
-    if max(ids, default=0) > _HIGHEST_ID:
-        raise TokenizerError(f"{what}: it has a token with the id {max(ids)}, above {_HIGHEST_ID}", "Get a sound copy of tokenizer.json")
+def _check_definition(definition: dict[str, Any], what: str) -> None:
+    """Refuse before the library reads it: steps that let text grow, and an id far beyond any vocabulary (tables have a row for each id)."""
+    vocabulary, added = definition["model"].get("vocab"), definition.get("added_tokens") or []
+    table = vocabulary if isinstance(vocabulary, dict) else {}
+    if isinstance(vocabulary, list):
+        table = {str(entry[0]): number for number, entry in enumerate(vocabulary) if isinstance(entry, list) and entry}
+    known = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    ids = {**table, **{str(token.get("content")): token.get("id") for token in known}}
+    highest = max((number for number in ids.values() if type(number) in (int, float)), default=0)
+    if highest > _HIGHEST_ID:
+        raise TokenizerError(f"{what}: it has a token with the id {highest}, above {_HIGHEST_ID}", "Get a sound copy of tokenizer.json")
+    check_steps(definition, ids, what)
 
 
 def as_tokenizer(source: Any) -> Tokenizer:
@@ -87,11 +97,11 @@ def as_tokenizer(source: Any) -> Tokenizer:
         what = f"{source} holds a tokenizer that cannot be used"
         definition, path = read_definition(source), Path(source)
         path = path / "tokenizer.json" if path.is_dir() else path
+        _check_definition(definition, what)
         with rust_errors(what):
             tokenizer = Tokenizer.from_file(str(path))
             tokenizer.no_truncation()
             tokenizer.no_padding()
-        _check_ids(definition, what)
         return tokenizer
     backend = getattr(source, "backend_tokenizer", None)
     if isinstance(backend, Tokenizer):

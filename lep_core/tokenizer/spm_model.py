@@ -16,6 +16,7 @@ from lep_core.errors import TokenizerError
 from lep_core.tokenizer.bytes import SPACE_MARK, byte_token
 
 _LARGEST_FILE = 256 * 2**20
+_LONGEST_PIECE = 10_000
 _UNIGRAM, _BPE = 1, 2
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _HINT = "Give the .model file that SentencePiece wrote, or a tokenizer.json"
@@ -125,6 +126,8 @@ def _piece(data: bytes) -> tuple[str, float, int]:
     for number, value in _fields(data):
         if number == 1:
             text = _text(value)
+            if len(text) > _LONGEST_PIECE:
+                raise ValueError(f"a piece has {len(text):,} letters, more than {_LONGEST_PIECE:,}")
         elif number == 2 and isinstance(value, bytes) and len(value) == 4:
             score = struct.unpack("<f", value)[0]
         elif number == 3 and isinstance(value, int):

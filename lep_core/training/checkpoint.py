@@ -41,6 +41,8 @@ from lep_core.files import (
 )
 from lep_core.progress import SILENT, Reporter
 
+# What the settings of checkpoints mean that were written before there was an anchor.
+NO_ANCHOR = {"anchor": 0.0, "anchor_rows": None}
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _FOLDER = re.compile(r"step-(\d{6,})")
 
@@ -151,7 +153,7 @@ def check_same_training(saved: Mapping[str, Any], present: Mapping[str, Any]) ->
         TrainingError: names the first difference with both values.
     """
     for name, value in present.items():
-        before = saved.get(name)
+        before = saved.get(name, NO_ANCHOR.get(name))
         if before == value:
             continue
         if name.endswith("fingerprint"):

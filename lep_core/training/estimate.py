@@ -59,6 +59,7 @@ class Shape:
     attention: int
     rows: int
     itemsize: int
+    anchor_bytes: int = 0
 
     @classmethod
     def of(cls, config: TrainConfig, folder: ModelFolder, dtype: torch.dtype, *, checkpointing: bool) -> Shape:
@@ -78,6 +79,7 @@ class Shape:
             attention=heads * per_head if isinstance(heads, int) and isinstance(per_head, int) else folder.hidden_size,
             rows=folder.vocab_size,
             itemsize=dtype.itemsize,
+            anchor_bytes=sum(folder.slots[name].bytes for name in folder.embedding_names) if config.anchor else 0,
         )
 
     @property
@@ -117,7 +119,8 @@ class Shape:
         chunk = min(chunk_tokens(self.rows, device), tokens)
         parts = {
             "body": self.body_bytes,
-            "matrices": 4 * self.learned_parameters + head_copy,
+            # A CPU maps the rows that an anchor pulls to; a GPU has a copy of them.
+            "matrices": 4 * self.learned_parameters + head_copy + (self.anchor_bytes if device.type == "cuda" else 0),
             "optimizer": self.moment_bytes * self.learned_parameters,
             "gradients": 4 * self.learned_parameters,
             "activations": tokens * self.activation_bytes_per_token(),

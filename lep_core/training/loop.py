@@ -39,12 +39,13 @@ from lep_core.models.devices import torch_threads
 from lep_core.models.metadata import check_named_tokens
 from lep_core.progress import SILENT, Reporter
 from lep_core.ranks import check_world_size
-from lep_core.training.checkpoint import check_same_training, latest_sound_checkpoint, load_tensors, prepare_folder
+from lep_core.training.checkpoint import NO_ANCHOR, check_same_training, latest_sound_checkpoint, load_tensors, prepare_folder
 from lep_core.training.freeze import SplitModel, load_split
 from lep_core.training.layers import check_compiler, prepare_layers
 from lep_core.training.lora import add_lora
 from lep_core.training.measure import prepare_heldout
 from lep_core.training.memory import advice_when_out_of_memory, choose_checkpointing, choose_micro_batch, kept_allocations
+from lep_core.training.move import NEW, SHARED, Anchor, Start, on_device
 from lep_core.training.optimizer import RowAdamW
 from lep_core.training.order import DataOrder
 from lep_core.training.packing import Encoder, PackedText, pack
@@ -145,7 +146,8 @@ def _prepare(
     """Pack the text, load the model, and take over a checkpoint when resuming. The quickest comes first: faults show before long work."""
     tokenizer = load_tokenizer(folder.path)
     check_named_tokens(folder.path)
-    frozen_rows_V = _frozen_rows(config, folder, tokenizer)
+    start = Start.of(folder, _row_groups(config, folder, tokenizer))
+    frozen_rows_V = _frozen_rows(config, folder, start)
     encoder = Encoder(tokenizer, rows=folder.vocab_size, eos=folder.eos_token_id)
     text = _packed(sources.texts, "text", config, encoder, scratch, team, reporter)
     with_replay = sources.replay if config.replay_share else None
@@ -164,13 +166,14 @@ def _prepare(
         reporter.message("there is no held-out text: bits per byte are not measured")
     reporter.stage("loading the model")
     sha256 = team.from_first(lambda: frozen_sha256(folder))
-    state, strategy, recompute = _new_state(config, folder, encoder, frozen_rows_V, team)
+    state, strategy, recompute = _new_state(config, folder, encoder, start, frozen_rows_V, team)
     matrices = state.split.matrices
     check_free_space(checkpoints, _BYTES_PER_PARAMETER_IN_CHECKPOINT * sum(matrix.numel() for matrix in matrices.values()))
     session = Session(
         config=config,
         steps=steps,
         state=state,
+        start=start,
         text=text,
         replay=replay,
         order=order,
@@ -191,7 +194,7 @@ def _prepare(
 
 
 def _new_state(
-    config: TrainConfig, folder: ModelFolder, encoder: Encoder, frozen_rows_V: torch.Tensor | None, team: Team
+    config: TrainConfig, folder: ModelFolder, encoder: Encoder, start: Start, frozen_rows_V: torch.Tensor | None, team: Team
 ) -> tuple[TrainingState, str, bool]:
     device = team.device or choose_device(config.device)
     dtype = choose_precision(config.precision, device, parameters=folder.parameters)
@@ -214,6 +217,7 @@ def _new_state(
         gradient_clip=config.gradient_clip,
         frozen_rows_V=None if frozen_rows_V is None else frozen_rows_V.to(device),
         eight_bit=config.optimizer == "adamw-8bit",
+        anchor=_anchor(config, start, device),
     )
     micro = config.micro_batch_size or choose_micro_batch(
         folder, block_size=config.block_size, batch_size=config.batch_size, device=device, dtype=dtype, checkpointing=recompute
@@ -278,6 +282,8 @@ def _settings(
         "replay_fingerprint": replay.fingerprint if replay else None,
         "replay_share": config.replay_share if replay else None,
         **{name: getattr(config, name) for name in names},
+        "anchor": config.anchor,
+        "anchor_rows": config.anchor_rows if config.anchor else NO_ANCHOR["anchor_rows"],
         "steps": steps,
         "frozen_sha256": body_sha256,
         "frozen_rows_sha256": None if frozen_rows_V is None else hashlib.sha256(frozen_rows_V.numpy().tobytes()).hexdigest(),
@@ -306,10 +312,14 @@ def _packed(texts: Texts, what: str, config: TrainConfig, encoder: Encoder, scra
     return packed
 
 
-def _frozen_rows(config: TrainConfig, folder: ModelFolder, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor | None:
-    """Bool of shape V, True for rows that must stay: all but those of tokens that the old vocabulary lacks."""
-    if not config.new_rows_only or config.initial is None:
-        return None
+def _row_groups(config: TrainConfig, folder: ModelFolder, tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+    """Ids of ordinary tokens that the old vocabulary has as well, and of those that it lacks; empty where no old vocabulary is named.
+
+    Where they are only for the report, a model that is not on this machine is not fetched for them.
+    """
+    needed = config.new_rows_only or (config.anchor and config.anchor_rows == "shared")
+    if config.initial is None or not (needed or Path(config.initial).expanduser().is_dir()):
+        return {}
     from lep_core.tokenizer.mapping import build_mapping
 
     mapping = build_mapping(load_tokenizer(config.initial), tokenizer)
@@ -317,13 +327,33 @@ def _frozen_rows(config: TrainConfig, folder: ModelFolder, tokenizer: PreTrained
     is_new_V[: folder.tokenizer_size] = True
     is_new_V[mapping.shared_new_ids] = False
     is_new_V[mapping.special_new_ids] = False
-    if not is_new_V.any():
+    return {SHARED: torch.from_numpy(mapping.shared_new_ids), NEW: torch.from_numpy(is_new_V).nonzero()[:, 0]}
+
+
+def _frozen_rows(config: TrainConfig, folder: ModelFolder, start: Start) -> torch.Tensor | None:
+    """Bool of shape V, True for rows that must stay: all but those of tokens that the old vocabulary lacks."""
+    if not config.new_rows_only:
+        return None
+    if not len(start.groups[NEW]):
         raise ConfigError(
             "new_rows_only",
             f"all {folder.tokenizer_size} tokens of {config.model} are tokens of {config.initial} too, so no row would learn",
             "Give a model with a new vocabulary, or leave --new-rows-only out",
         )
-    return torch.from_numpy(~is_new_V)
+    return ~_marked(start.groups[NEW], folder.vocab_size)
+
+
+def _anchor(config: TrainConfig, start: Start, device: torch.device) -> Anchor | None:
+    if not config.anchor:
+        return None
+    rows_V = _marked(start.groups[SHARED], len(start.matrices["input"])).to(device) if config.anchor_rows == "shared" else None
+    return Anchor(on_device(start, device), config.anchor, rows_V=rows_V)
+
+
+def _marked(ids: torch.Tensor, rows: int) -> torch.Tensor:
+    marked_V = torch.zeros(rows, dtype=torch.bool)
+    marked_V[ids] = True
+    return marked_V
 
 
 def check_hardware(config: TrainConfig, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 Plain AdamW decays every row at every step; at 0.1 over 50,000 steps rows of tokens that never occur shrink to 0.6 of their length. Here
 decay touches a row only in a step in which the row has a gradient. A row that once had a gradient keeps moving for some steps on
 its momentum, as in any Adam; a row that never had one stays bit-equal. The head has a gradient in every row at every step.
+An anchor pulls rows back toward where they began (see `move`), before the update as weight decay does.
 
 Factors of a LoRA adapter are matrices like the others, without rows to freeze. The moments may be kept in 8 bits (bitsandbytes).
 Shapes: V vocabulary rows, D hidden size.
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from lep_core.training.move import Anchor
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
@@ -31,6 +34,7 @@ class RowAdamW:
             gets its gradient from autograd, straight into the buffer here.
         frozen_rows_V: bool, rows of the embedding and the head that must not change; None = all rows learn.
         eight_bit: keep the moments in 8 bits.
+        anchor: pulls the rows of the embedding and the head toward their start; None = nothing does.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class RowAdamW:
         gradient_clip: float,
         frozen_rows_V: Tensor | None = None,
         eight_bit: bool = False,
+        anchor: Anchor | None = None,
     ) -> None:
         self.gradients: dict[str, Tensor] = {name: torch.zeros_like(matrix) for name, matrix in matrices.items()}
         self._parameters = {
@@ -52,6 +57,7 @@ class RowAdamW:
         self._weight_decay = weight_decay
         self._gradient_clip = gradient_clip
         self._frozen_rows_V = frozen_rows_V
+        self._anchor = anchor
         self.learning_rows = _range_of(~frozen_rows_V) if frozen_rows_V is not None else slice(None)
         options: dict[str, Any] = {"lr": 0.0, "betas": BETAS, "eps": EPSILON, "weight_decay": 0.0}
         self._adam = (
@@ -83,6 +89,9 @@ class RowAdamW:
                     continue  # scales of norms and biases have no reason to be small
                 reached_V = self.gradients[name].any(dim=1)
                 parameter.data[reached_V] *= 1 - learning_rate * self._weight_decay
+        if self._anchor is not None:
+            for name in EMBEDDINGS & self._parameters.keys():
+                self._anchor.pull(name, self._parameters[name].data, learning_rate)
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
         self._adam.step()

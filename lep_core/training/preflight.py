@@ -170,7 +170,8 @@ class _Check:
     def learning_rate(self) -> None:
         """A rate that most models do not bear."""
         if (message := large_rate_warning(self.config.learning_rate)) is not None:
-            self.add("learning_rate", message, "Lower it, or find one with sweep-learning-rate", "warning")
+            hint = "Lower it, or find one with sweep-learning-rate" if self.config.anchor else "Lower it, or hold the rows with --anchor"
+            self.add("learning_rate", message, hint, "warning")
 
     def model(self, folder: ModelFolder) -> None:
         """The model fits its settings, and what is special about it."""

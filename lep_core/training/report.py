@@ -12,7 +12,9 @@ class TrainReport:
 
     `tokens_seen` counts trained positions since step 0, over all resumptions; `seconds`, `tokens_per_second` and `peak_memory_gib` are
     those of this process, the first of `processes` (`tokens_per_second` of the optimizer steps alone, in all processes together).
-    `corpus_tokens` is the length of the packed text.
+    `corpus_tokens` is the length of the packed text. `moves` says how far training moved the rows of embedding and head (`move.Move`),
+    `passes` how often the text was read, `warnings` what of this was too much for comfort (`lep_core.risk`), and `suggested_anchor` what
+    would have held rows that moved far.
     With `adapter`, the subfolder of the result that holds a LoRA adapter, `bits_per_byte_after` and `samples_after` are those of the model
     with the adapter, while the folder's own weights are the unchanged body and the trained embeddings.
     """
@@ -46,6 +48,11 @@ class TrainReport:
     gradient_checkpointing: bool = False
     quantize: str = "none"
     optimizer: str = "adamw"
+    anchor: float = 0.0
+    moves: tuple[dict[str, Any], ...] = ()
+    passes: float = 0.0
+    warnings: tuple[str, ...] = ()
+    suggested_anchor: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values by field name."""

@@ -6,7 +6,7 @@ Shapes: B sequences of a step, L tokens of a sequence.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from lep_core.measuring import peak_memory_gib
 from lep_core.models import frozen_sha256, write_model
 from lep_core.models.adapters import ADAPTER_FOLDER
 from lep_core.progress import Reporter
+from lep_core.risk import after_training, large_moves, move_warning, reading_warning, suggested_anchor
 from lep_core.training.checkpoint import save_checkpoint
 from lep_core.training.lora import save_adapter
 from lep_core.training.measure import Heldout, bits_per_byte
+from lep_core.training.move import Move, Start
 from lep_core.training.order import DataOrder
 from lep_core.training.packing import Encoder, PackedText
 from lep_core.training.report import TrainReport
@@ -39,6 +41,7 @@ class Session:
     config: TrainConfig
     steps: int
     state: TrainingState
+    start: Start
     text: PackedText
     replay: PackedText | None
     order: DataOrder
@@ -55,6 +58,7 @@ class Session:
     step_seconds: float = 0.0
     step_tokens: int = 0
     saved_step: int = -1
+    warned: set[str] = field(default_factory=set)
 
     def run(self) -> bool:
         """Train until the last step; True when the user stopped it before. Every way out leaves a checkpoint of the last step."""
@@ -122,12 +126,28 @@ class Session:
         )
 
     def measure(self) -> float | None:
-        """Bits per byte on the held-out text, also as a metric."""
+        """Bits per byte on the held-out text, also as a metric, together with how far the rows have moved."""
         batch_tokens = self.state.micro_batch_size * self.config.block_size
         value = bits_per_byte(self.state.split, self.heldout, batch_tokens=batch_tokens, team=self.state.team, reporter=self.reporter)
         if value is not None:
-            self.reporter.metric({"step": self.state.step, "heldout_bits_per_byte": value})
+            moves = self.moves()
+            moved = {f"moved_{move.matrix}_{move.rows}": move.relative for move in moves}
+            self.warn_of(moves)
+            self.reporter.metric({"step": self.state.step, "heldout_bits_per_byte": value, **moved})
         return value
+
+    def moves(self) -> list[Move]:
+        """How far the rows are from where they began; the first process looks for all, which hold the same."""
+        return self.start.moves(self.state.split.matrices) if self.state.team.is_first else []
+
+    def warn_of(self, moves: list[Move]) -> list[str]:
+        """Sentences about moves that were too large for comfort; each is said once, as soon as it is seen."""
+        large = {move.place: move_warning(move) for move in large_moves(move.to_json() for move in moves)}
+        for place, warning in large.items():
+            if place not in self.warned:
+                self.reporter.message(f"step {self.state.step}: {warning}")
+        self.warned |= large.keys()
+        return list(large.values())
 
     def sample(self) -> str | None:
         """A continuation of the sample prompt."""
@@ -150,6 +170,15 @@ class Session:
     def finish(self, output: Path, *, stopped: bool, began: float, threads: int) -> TrainReport:
         """Measure, write the model and prove that the body is what it was. A stopped training is not measured again: stopping is quick."""
         state, split, config = self.state, self.state.split, self.config
+        moves = self.moves()
+        warnings = self.warn_of(moves)
+        suggestion = suggested_anchor(move.to_json() for move in moves) if warnings else None
+        if suggestion is not None:
+            self.reporter.message(after_training(suggestion))
+        passes = state.tokens_seen * (1 - (config.replay_share if self.replay else 0.0)) / max(1, len(self.text.tokens))
+        if (repeated := reading_warning(passes)) is not None:
+            self.reporter.message(repeated)
+            warnings.append(repeated)
         self.reporter.stage("writing the model")
         after = None if stopped else self.measure()
         sample_after = None if stopped else self.sample()
@@ -190,6 +219,11 @@ class Session:
             gradient_checkpointing=self.recompute,
             quantize=config.quantize,
             optimizer=config.optimizer,
+            anchor=config.anchor,
+            moves=tuple(move.to_json() for move in moves),
+            passes=passes,
+            warnings=tuple(warnings),
+            suggested_anchor=suggestion,
         )
 
 

@@ -36,7 +36,9 @@ INCIDENTAL_SETTINGS = ("rates", "resume", "overwrite", "output", "checkpoints", 
 
 @dataclass(frozen=True, kw_only=True)
 class RateOutcome:
-    """What one learning rate achieved on the held-out text; `diverged`: its loss or gradient became NaN or infinite."""
+    """What one learning rate achieved on the held-out text; `diverged`: its loss or gradient became NaN or infinite; `moved_far`: rows of
+    shared tokens moved farther than was good for skills on the demo's models (`lep_core.risk`), which bits per byte do not show.
+    """
 
     learning_rate: float
     bits_per_byte_before: float | None
@@ -44,6 +46,7 @@ class RateOutcome:
     diverged: bool
     steps: int
     seconds: float
+    moved_far: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +154,7 @@ def _try_rate(
         diverged=not is_finite,
         steps=reporter.steps if report is None else report.steps,
         seconds=time.monotonic() - began,
+        moved_far=report is not None and report.suggested_anchor is not None,
     )
 
 

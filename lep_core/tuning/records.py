@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from lep_core.corpus.encoding import SAMPLE_BYTES, check_encoding, decoded, detect_encoding, refuse_binary_signature
+from lep_core.corpus.hub import hub_rows
 from lep_core.corpus.records import (
     BATCH_ROWS,
     MAXIMUM_RECORD_CHARACTERS,
     BadRowHandler,
     TextField,
-    hub_rows,
     json_rows,
     jsonl_rows,
     text_lines,

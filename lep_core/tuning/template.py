@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lep_core.errors import ConfigError, ModelError
 from lep_core.files import read_json, write_json
 from lep_core.models import ModelFolder, inspect_model, load_tokenizer
-from lep_core.models.folder import read_vocabulary, vocabulary_of
+from lep_core.models.folder import check_own_files, read_vocabulary, vocabulary_of
 from lep_core.models.metadata import (
     edited_tokenizer_config,
     effective_tokenizer,
@@ -125,6 +125,7 @@ def _write_tokenizer(folder: Path, definition: Mapping[str, Any], *, config_sour
     moved = dict(definition) | {"post_processor": with_moved_processor(definition.get("post_processor"), ids)}
     (folder / "tokenizer.json").write_text(json.dumps(moved, ensure_ascii=False), encoding="utf-8")
     config = edited_tokenizer_config(config_source, moved, ids)
+    check_own_files(config_source, TEMPLATE_FILE, TEMPLATE_FOLDER)
     if template is not None:
         (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     elif (config_source / TEMPLATE_FILE).is_file():

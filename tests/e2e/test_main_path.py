@@ -16,9 +16,12 @@ import pytest
 
 from lep_core.demo.corpora import write_corpora
 from tests.e2e.conftest import ROOT, App, new_page, start_app
+from tests.e2e.outline import Outline, differences, outline, write_outlines
 
 JOB_SECONDS = 900
 MOST_CLICKS = 15
+SCREENSHOTS = ROOT / "assets" / "screenshots"
+OUTLINES: dict[str, Outline] = {}
 STEPS = "20" if os.environ.get("LEP_SCREENSHOTS") != "1" else None
 
 
@@ -39,6 +42,7 @@ class Person:
 
     def picture(self, name: str) -> None:
         self.page.wait_for_timeout(700)
+        OUTLINES[name] = outline(self.page)
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
     def wait_for(self, verb: str, count: int = 1) -> list[Path]:
@@ -71,7 +75,7 @@ class Person:
 @pytest.fixture(scope="module")
 def person(app, chromium, tmp_path_factory):
     wanted = os.environ.get("LEP_SCREENSHOTS") == "1"
-    pictures = ROOT / "assets" / "screenshots" if wanted else tmp_path_factory.mktemp("screenshots")
+    pictures = SCREENSHOTS if wanted else tmp_path_factory.mktemp("screenshots")
     return Person(new_page(chromium, app), app, pictures)
 
 
@@ -179,6 +183,15 @@ def test_the_page_speaks_russian_in_the_dark(person, chromium, app):
     shows(page, "job-status", "готово")
     Person(page, app, person.pictures).picture("russian-dark")
     page.context.close()
+
+
+def test_the_pictures_of_the_documentation_show_this_page():
+    if os.environ.get("LEP_SCREENSHOTS") == "1":
+        write_outlines(SCREENSHOTS / "outlines.json", OUTLINES)
+    assert differences(SCREENSHOTS / "outlines.json", OUTLINES) == [], (
+        "take them again: LEP_SCREENSHOTS=1 pytest tests/e2e/test_main_path.py"
+    )
+    assert {path.stem for path in SCREENSHOTS.glob("*.png")} == set(json.loads((SCREENSHOTS / "outlines.json").read_text()))
 
 
 def test_a_bad_upload_ends_in_one_sentence_and_loses_nothing(person, tmp_path):

@@ -71,3 +71,39 @@ def test_nothing_measured_says_nothing():
 
 def test_every_text_can_be_filled():
     assert all(isinstance(text, str) for text in ENGLISH.values())
+
+
+def fell(points, low, high, task="instruct/ru"):
+    return {"model": "new", "reference": "old", "task": task, "difference": points / 100, "low": low / 100, "high": high / 100}
+
+
+@pytest.mark.parametrize(
+    ("difference", "code"),
+    [
+        (fell(-2.0, -3.5, -0.5), "skill_fell"),
+        (fell(-8.0, -17.0, 1.0), "skill_unclear"),
+        (fell(-2.0, -5.0, 1.0), "skill_kept"),
+        (fell(2.0, 0.5, 3.5), "skill_better"),
+        ({**fell(-9.0, -12.0, -6.0), "reference": "another"}, "skill_suffers"),
+    ],
+)
+def test_with_pairs_a_skill_is_lost_or_better_only_when_the_interval_leaves_zero_out(difference, code):
+    value = 0.9 + difference["difference"]
+    rows = [{**row("old", "instruct/ru", 0.9), "high": 1.0}, row("new", "instruct/ru", value)]
+    statements = verdict(fertility=(), results=rows, speed=(), original="old", control=None, adapted=["new"], differences=[difference])
+    assert statements[0].code == code
+    assert (code in ("skill_fell", "skill_suffers")) == (statements[-1].code == "what_helps")
+
+
+def test_a_loss_that_bits_per_byte_hide_is_said_with_its_interval_and_the_size_of_the_move():
+    rows = [row("old", "instruct/ru", 0.92), row("new", "instruct/ru", 0.5)]
+    rows += [row("old", "bits-per-byte", 0.73), row("new", "bits-per-byte", 0.66)]
+    moves = [{"matrix": "output", "rows": "shared", "relative": 2.21}, {"matrix": "input", "rows": "shared", "relative": 0.2}]
+    statements = verdict(
+        fertility=(), results=rows, speed=(), original="old", control=None, adapted=["new"], differences=[fell(-42, -46, -34)], moves=moves
+    )
+    said = {statement.code: statement.in_english() for statement in statements}
+    assert "-42.0 points [-46.0, -34.0] (n = 200)" in said["skill_fell"]
+    assert "0.660 against 0.730" in said["text_hid_it"]
+    assert "head's rows of shared tokens by 221%" in said["large_move"]
+    assert "self-calibration" in said["what_helps"]

@@ -18,7 +18,7 @@ from lep_core.config import base_type, field_type, flag
 from lep_core.pipeline import VERBS
 from tests.factories import tiny_model
 from tests.forks import start
-from tests.hostile import corpora, models, others, tokenizers  # noqa: F401 - they fill the collection
+from tests.hostile import corpora, invented, models, others, tokenizers  # noqa: F401 - they fill the collection
 from tests.hostile.case import CASES, Place
 
 SECONDS = 60

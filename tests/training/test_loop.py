@@ -227,6 +227,50 @@ def test_only_new_rows_learn_when_asked(tiny, run, tmp_path):
         run(old, "same", new_rows_only=True, initial=str(old))
 
 
+def test_an_anchor_holds_rows_near_their_start_and_the_report_says_how_far_they_moved(tiny, run):
+    old, new = tiny(vocab_size=330), tiny(vocab_size=400)
+    settings = {"initial": str(old), "steps": 10}
+    free, free_weights, _ = run(new, "free", **settings)
+    _, off_weights, _ = run(new, "off", anchor=0.0, anchor_rows="all", **settings)
+    assert all(torch.equal(off_weights[name], value) for name, value in free_weights.items())
+    held, weights, recorder = run(new, "held", anchor=100.0, anchor_rows="all", **settings)
+    shared, _, _ = run(new, "shared", anchor=100.0, **settings)
+    before = load_weights(new)
+    moves = {
+        name: {(move["matrix"], move["rows"]): move for move in report.moves}
+        for name, report in (("free", free), ("held", held), ("shared", shared))
+    }
+    assert set(moves["free"]) == {(matrix, rows) for matrix in ("input", "output") for rows in ("shared", "new")}
+    for key in moves["free"]:
+        assert moves["held"][key]["relative"] < 0.9 * moves["free"][key]["relative"]
+        assert (moves["shared"][key]["relative"] < 0.9 * moves["free"][key]["relative"]) == (key[1] == "shared")
+    from lep_core.models import load_tokenizer
+
+    old_tokens = set(load_tokenizer(old).get_vocab())
+    new_ids = [index for token, index in load_tokenizer(new).get_vocab().items() if token not in old_tokens]
+    move = moves["held"]["output", "new"]
+    difference = torch.linalg.vector_norm((weights[OUTPUT] - before[OUTPUT])[new_ids]) / torch.linalg.vector_norm(before[OUTPUT][new_ids])
+    assert move["count"] == len(new_ids)
+    assert move["relative"] == pytest.approx(float(difference), rel=1e-4)
+    logged = [record for record in recorder.metrics if "moved_output_new" in record]
+    assert [record["step"] for record in logged] == [0, 3, 6, 9, 10]
+    assert (logged[0]["moved_output_new"], logged[-1]["moved_output_new"]) == (0.0, move["relative"])
+    assert held.to_json()["anchor"] == 100.0
+    with pytest.raises(ConfigError, match="anchor-rows shared"):
+        run(new, "unknown", anchor=1.0)
+
+
+def test_an_anchored_training_is_resumed_bit_equal_and_only_with_the_same_anchor(tiny, run, tmp_path):
+    model, settings = tiny(dtype="bfloat16"), {"anchor": 5.0, "anchor_rows": "all", "steps": 6}
+    _, whole, _ = run(model, "whole", **settings)
+    checkpoints = tmp_path / "parts"
+    run(model, "first", checkpoints=checkpoints, reporter=Recorder(stop_at=3), **settings)
+    with pytest.raises(TrainingError, match=r"--anchor changed since the checkpoint: it was 5.0, now it is 0.0"):
+        run(model, "other", checkpoints=checkpoints, resume=True, steps=6)
+    _, resumed, _ = run(model, "resumed", checkpoints=checkpoints, resume=True, **settings)
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
 def test_a_bfloat16_model_is_written_in_bfloat16_and_learns_in_float32(tiny, run, tmp_path):
     model = tiny(dtype="bfloat16")
     report, weights, _ = run(model, precision="bfloat16", steps=12, learning_rate=1e-2)

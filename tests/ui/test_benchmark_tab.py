@@ -10,7 +10,7 @@ from lep_core.config import TASKS
 from lep_core.evaluation.partial import RESULTS_FILE, partial_folder
 from ui.benchmarks import GROUP, PART, Wish, collect, groups, start_benchmark
 from ui.i18n import Translator
-from ui.plots import MODEL_COLOURS, MODEL_SYMBOLS
+from ui.plots import model_colour, model_symbol
 from ui.tabs.benchmark_charts import CHARTS, charts, qualities, usual_quality
 from ui.tabs.benchmark_results import comparison, differences_table, headline_rows, state_text, table, task_name, write_downloads
 
@@ -180,11 +180,13 @@ def test_a_model_has_one_colour_and_symbol_in_all_charts(studio, project, done):
             if trace.name in found.paths:
                 seen.setdefault(trace.name, set()).add(trace.marker.color)
                 if trace.type == "scatter":
-                    assert trace.marker.symbol == MODEL_SYMBOLS[list(found.paths).index(trace.name)]
-    assert seen == {label: {MODEL_COLOURS[index]} for index, label in enumerate(found.paths)}
+                    assert trace.marker.symbol == model_symbol(found.place(trace.name))
+    expected = {label: model_colour(found.place(label)) for label in found.paths}
+    assert seen == {label: {colour} for label, colour in expected.items()}
+    assert len(set(expected.values())) == len(expected)
     assert next(iter(found.paths)) == found.original
     (speeds,) = updates["speed"]["value"].data
-    assert dict(zip(speeds.y, speeds.marker.color, strict=True)) == dict(zip(found.paths, MODEL_COLOURS, strict=False))
+    assert dict(zip(speeds.y, speeds.marker.color, strict=True)) == expected
 
 
 def test_charts_hold_the_measured_numbers(studio, project, done):

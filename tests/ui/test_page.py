@@ -1,11 +1,17 @@
 """The whole page: one structure in both languages, nothing public, nothing that runs markup, every tab drawn from files."""
 
+import json
+
 import gradio as gr
 import pytest
 
+from lep_core.runs.process import this_process
 from ui.i18n import LANGUAGES, Translator
-from ui.layout import _news, build_page, theme
+from ui.layout import Visit, _news, build_page, theme
 from ui.studio import TABS, latest_project
+
+MOST_COMPONENTS = 1000
+MOST_BYTES = 1_000_000
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -41,13 +47,83 @@ def test_element_ids_are_unique(built):
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("entered", [({"project": "test"},), ("test", "", {})], ids=["load", "tick"])
-def test_the_page_is_drawn_from_the_run_directories(built, chain, entered):
-    function = next(item for item in built.fns.values() if len(item.outputs) > 40 and len(item.inputs) == len(entered))
-    changes = function.fn(*entered)
-    text = repr(changes)
-    assert "/propagate-" in text
-    assert "/train-" in text
+def handler(page, *, target, event):
+    """The function behind an event of the component with this id in the page's HTML; "" is the page itself."""
+    ids = {getattr(item, "elem_id", None): item._id for item in page.blocks.values()} | {"": page._id}
+    return next(item.fn for item in page.fns.values() if (ids[target], event) in item.targets)
+
+
+def timer(page):
+    (found,) = [item for item in page.blocks.values() if isinstance(item, gr.Timer)]
+    return next(item for item in page.fns.values() if (found._id, "tick") in item.targets)
+
+
+def names(changes):
+    return {component.elem_id for component in changes if hasattr(component, "elem_id")}
+
+
+@pytest.fixture
+def english(backend, project, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    return build_page(backend, language="en")
+
+
+def test_the_open_tab_is_drawn_from_the_run_directories_and_no_other(english, chain):
+    changes = handler(english, target="", event="load")({"project": "test", "tab": "train"}, Visit())
+    assert "/build-tokenizer-" in repr(changes)
+    assert {"project-select", "job-status", "train-tokenizer", "steps"} <= names(changes)
+    assert not {name for name in names(changes) if name.startswith(("propagate-", "benchmark-", "chat-"))}
+
+
+def test_a_tab_is_drawn_when_it_is_opened_and_again_only_when_runs_have_changed(english, project, chain):
+    visit = Visit()
+    handler(english, target="", event="load")({"project": "test"}, visit)
+    opened, show = handler(english, target="tab-propagate", event="select"), handler(english, target="state-of-things", event="change")
+    assert "propagate-adapted" in names(opened("test", visit))
+    assert names(opened("test", visit)) == {None}, "which tab is open goes to the browser's memory, nothing else changes"
+    assert names(show("test", "", visit)) <= {"project-select"}
+    project.create_run("train", {"model": str(chain.rows.output), "input": [chain.text]})
+    assert "job-select" in names(show("test", "", visit))
+
+
+def test_the_first_tab_is_not_taken_for_opened_while_a_page_is_being_loaded(english):
+    visit = Visit()
+    handler(english, target="tab-project", event="select")("test", visit)
+    assert visit.tab == ""
+
+
+def test_a_tick_of_an_idle_page_changes_nothing_and_touches_three_hidden_texts_at_most(english, project, chain):
+    tick, visit = timer(english), Visit()
+    handler(english, target="", event="load")({"project": "test", "tab": "train"}, visit)
+    assert len(tick.outputs) <= 3
+    first = tick.fn("test", "", visit)
+    assert first == tick.fn("test", "", visit)
+    project.create_run("train", {"model": str(chain.rows.output), "input": [chain.text]})
+    assert first != tick.fn("test", "", visit)
+
+
+def test_progress_is_told_to_the_open_tab_only(english, project, chain, finish):
+    tick, visit = timer(english), Visit()
+    run = finish(project.create_run("train", {"model": str(chain.rows.output), "input": [chain.text]}), state="running", **this_process())
+    handler(english, target="", event="load")({"project": "test", "tab": "train"}, visit)
+    before = tick.fn("test", "", visit)
+    (run.path / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
+    after = tick.fn("test", "", visit)
+    assert {component.elem_id for component in after if after[component] != before[component]} == {"pulse-train"}
+    handler(english, target="tab-export", event="select")("test", visit)
+    assert names(tick.fn("test", "", visit)) == {"state-of-things"}
+
+
+def test_events_that_only_show_tell_no_component_of_their_progress(english):
+    # Gradio would tell each of hundreds of outputs at the beginning and the end of every event.
+    hidden = [item for item in english.fns.values() if item.show_progress == "hidden" and not item.queue]
+    assert hidden
+    assert all(item.show_progress_on == [] for item in hidden)
+
+
+def test_the_page_stays_small(english):
+    assert len(english.blocks) < MOST_COMPONENTS
+    assert len(json.dumps(english.get_config_file(), default=str)) < MOST_BYTES
 
 
 def test_what_was_sent_before_is_not_sent_again():

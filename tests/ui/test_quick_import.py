@@ -16,6 +16,7 @@ assert sum(type(finder).__name__ == "_Finder" for finder in sys.meta_path) == 1
 import gradio as gr
 import gradio.component_meta
 assert gradio.component_meta.create_or_modify_pyi(None, "x", []) is None
+assert "mcp" not in sys.modules
 with gr.Blocks():
     box = gr.Textbox()
     box.change(lambda text: text, box, box)

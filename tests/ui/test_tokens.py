@@ -3,8 +3,9 @@
 import pytest
 
 from lep_core.errors import TokenizerError
+from lep_core.tokenizer.load import as_tokenizer
 from tests.factories import tiny_tokenizer
-from ui.tokens import BROWSER_ROWS, DIFFERENT, SHOWN_CHARACTERS, SHOWN_TOKENS, coloured, compared, new_tokens, open_tokenizer
+from ui.tokens import BROWSER_ROWS, DIFFERENT, SHOWN_CHARACTERS, SHOWN_TOKENS, coloured, compared, new_tokens
 
 TEXT = "Hello, мир! <b>не разметка</b>"
 
@@ -46,7 +47,7 @@ def test_of_a_long_text_only_the_beginning_is_counted(folders):
 
 def test_numbers_are_shown_on_demand(folders):
     pieces = compared(folders[0], folders[0], "a", with_ids=True).pieces
-    assert str(open_tokenizer(folders[0]).encode("a", add_special_tokens=False).ids[0]) in pieces[0][0]
+    assert str(as_tokenizer(folders[0]).encode("a", add_special_tokens=False).ids[0]) in pieces[0][0]
 
 
 def test_long_answers_show_their_newest_tokens():

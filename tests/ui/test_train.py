@@ -236,6 +236,20 @@ def test_a_stopped_training_says_how_far_it_came(studio, project, chain, finish)
     assert "0.900" in text
 
 
+def test_a_training_says_how_far_rows_moved_and_warns_of_too_far(studio, project, chain, finish):
+    run = finish(
+        project.create_run("train", {"model": str(chain.rows.output), "input": [chain.text]}),
+        report={"suggested_anchor": 20.0, "passes": 3.7},
+    )
+    near = {"step": 3, "moved_input_shared": 0.1234, "moved_input_new": 0.5, "moved_output_shared": 0.4}
+    text = headline(run, [near], project, studio)
+    assert "embedding, shared tokens **12.3 %**, embedding, new tokens **50.0 %**" in text
+    assert "⚠" not in text
+    text = headline(run, [near, {"step": 9, "moved_output_shared": 2.21}], project, studio)
+    assert "head **221 %** (> 150 %)" in text
+    assert "An anchor of 20 would hold" in text
+
+
 def test_samples_come_from_the_report_or_from_what_was_said_so_far():
     assert samples({"samples_before": ["a"], "samples_after": ["b"]}, []) == ("a", "b")
     assert samples({}, [{"step": 0, "sample": "a"}]) == ("a", "")
@@ -256,12 +270,13 @@ def test_a_sweep_draws_a_curve_for_each_rate_and_marks_the_best():
 
 def test_rates_that_diverged_cannot_be_taken_over(tab, studio, project, chain, finish):
     run = project.create_run(train_sweep.VERB, {"model": str(chain.rows.output), "input": [chain.text]})
-    rates = [{"learning_rate": 0.001, "diverged": False}, {"learning_rate": 0.01, "diverged": True}]
+    rates = [{"learning_rate": 0.001, "diverged": False, "moved_far": True}, {"learning_rate": 0.01, "diverged": True}]
     finish(run, report={"rates": rates, "best_learning_rate": 0.001})
     changes = tab.sweep.refresh(project)[tab.sweep.rate]
     assert [value for _, value in changes["choices"]] == [0.001]
     assert changes["value"] == 0.001
     assert "best: **0.001**" in sweep_headline(run, project, studio)
+    assert "take a smaller rate or an anchor" in sweep_headline(run, project, studio)
 
 
 def test_the_tab_works_with_every_verb_it_needs():

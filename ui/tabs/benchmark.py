@@ -22,9 +22,8 @@ from ui.tabs.benchmark_charts import CHARTS, charts, qualities, usual_quality
 from ui.tabs.benchmark_results import Table, differences_table, state_text, table, verdict_text, write_downloads
 from ui.uploads import keep_uploads
 
-LIVE_SECONDS = 3.0
 # Of the table of differences: model, measurement, both values, the difference with its interval, the word for it.
-DIFFERENCE_WIDTHS = ("21%", "20%", "9%", "9%", "27%", "14%")
+DIFFERENCE_WIDTHS = ("20%", "19%", "12%", "10%", "26%", "13%")
 NAME_WIDTH, INTERVAL_WIDTH, NUMBER_WIDTH = 220, 210, 130
 ITEM_SUFFIXES = [".jsonl", ".json", ".csv", ".tsv"]
 # A few of the harness's 14,000 names, Russian ones among them; any other may be typed.
@@ -102,7 +101,6 @@ class BenchmarkTab:
 
     def _build_results(self) -> None:
         t = self.studio.t
-        self.timer = gr.Timer(LIVE_SECONDS)
         self.seen = gr.State("")
         with gr.Row(equal_height=True):
             self.shown = gr.Dropdown(choices=[], label=t("benchmark.select"), elem_id="benchmark-select", interactive=True)
@@ -160,7 +158,8 @@ class BenchmarkTab:
         view(self.quality.input, self.on_quality, inputs=[studio.project, self.shown, self.quality], outputs=[self.plots["gain"]], t=t)
         # What is measured may arrive while a person looks at another measurement: `seen` keeps the timer from drawing the same again.
         inputs = [studio.project, self.shown, self.quality, self.seen]
-        view(self.timer.tick, self.on_tick, inputs=inputs, outputs=self.drawn, t=t, trigger_mode="always_last")
+        if (pulse := self.studio.pulses.get("benchmark")) is not None:
+            view(pulse.change, self.on_tick, inputs=inputs, outputs=self.drawn, t=t, trigger_mode="always_last")
 
     def parts(self) -> TabParts:
         """What the page refreshes when the project's runs changed."""

@@ -126,11 +126,10 @@ def _prediction(results: Results, t: Translator) -> Any:
         return gr.update(visible=False)
     from ui.plots import scatter
 
-    order = list(results.paths)
     spots = [
         _made(
             row["model"],
-            order.index(row["model"]),
+            results.place(row["model"]),
             (row["predicted_speedup"], (None, None)),
             (row["measured_speedup"], (row.get("measured_speedup_low"), row.get("measured_speedup_high"))),
         )
@@ -186,14 +185,14 @@ def _speed(results: Results, t: Translator) -> Any:
 
 
 def colours(results: Results) -> dict[str, str]:
-    """Label -> colour, by the place of a model in the benchmark."""
-    from ui.plots import MODEL_COLOURS
+    """Label -> colour, by the place of a model in the project."""
+    from ui.plots import model_colour
 
-    return {label: MODEL_COLOURS[index % len(MODEL_COLOURS)] for index, label in enumerate(results.paths)}
+    return {label: model_colour(results.place(label)) for label in results.paths}
 
 
 def _spot(results: Results, label: str, x: float, x_ends: tuple[Any, Any], row: Mapping[str, Any]) -> Spot:
-    return _made(label, list(results.paths).index(label), (x, x_ends), (row["value"], (row.get("low"), row.get("high"))))
+    return _made(label, results.place(label), (x, x_ends), (row["value"], (row.get("low"), row.get("high"))))
 
 
 def _made(label: str, index: int, across: tuple[float, tuple[Any, Any]], up: tuple[float, tuple[Any, Any]]) -> Spot:

@@ -12,12 +12,12 @@ from typing import Any
 from lep_core.config import HARNESS_PREFIX
 from lep_core.evaluation.verdict import Statement, verdict
 from lep_core.runs.workspace import Project
-from ui.benchmarks import OLD_LANGUAGE, PART, Results
+from ui.benchmarks import OLD_LANGUAGE, PART, Results, moves_of
 from ui.fertility import fertility_rows, measurements
 from ui.i18n import Translator
 from ui.job_panel import ICONS
 from ui.material import short
-from ui.messages import escape
+from ui.messages import core_words, escape
 from ui.studio import Studio
 
 # Metrics that are shown; a task with many has the others in the downloads.
@@ -63,7 +63,7 @@ def state_text(results: Results, studio: Studio) -> str:
         done = ""
         if status.state == "running" and status.total:
             done = f" · {t.stage(status.stage)} {t.number(round(status.done or 0))} / {t.number(round(status.total))}"
-        error = f" – {escape(status.error.message)}" if status.error is not None else ""
+        error = f" – {escape(core_words(status.error.message, t))}" if status.error is not None else ""
         lines.append(f"- {ICONS[status.state]} {part}: **{t(f'state.{status.state}')}**{escape(done)}{error}")
     return "\n".join([t("benchmark.partial"), "", *lines]) if lines else ""
 
@@ -80,6 +80,8 @@ def verdict_text(results: Results, project: Project, studio: Studio) -> str:
         original=results.original,
         control=results.control,
         adapted=results.adapted,
+        differences=results.differences,
+        moves=moves_of(results, project),
     )
     if not statements:
         return t("benchmark.nothing_to_compare")
@@ -92,6 +94,8 @@ def in_words(statement: Statement, t: Translator) -> str:
     values = dict(statement.values)
     if "language" in values:
         values["language"] = language_name(values["language"], t)
+    if "place" in values:
+        values["place"] = t(f"verdict.place_{values['place']}")
     return t(f"verdict.{statement.code}").format(**values)
 
 

@@ -12,6 +12,7 @@ from lep_core.calibration.preview import PAIRS_FILE
 from lep_core.config import CalibrateConfig
 from lep_core.errors import ConfigError
 from lep_core.runs.workspace import Project
+from ui.blockers import button
 from ui.calibrations import DATA, PAIRS, PATHS, SELF, TRADITIONAL, VERB, WAY, pair_choices, runs_with_pairs
 from ui.form import Form
 from ui.material import Choice, calibrated, first, propagated, short, suggested, texts, trained
@@ -217,7 +218,8 @@ class CalibrateTab:
             need = "data"
         label = t("calibrate.train") if way == SELF else t("calibrate.train_data")
         make_need = None if has_pairs and has_teacher and has_prompts else need
-        return {self.start: _button(label, need, t), self.make: _button(t("calibrate.make_pairs"), make_need, t, visible=way == SELF)}
+        need, make_need = (name and f"calibrate.need_{name}" for name in (need, make_need))
+        return {self.start: button(label, need, t), self.make: button(t("calibrate.make_pairs"), make_need, t, visible=way == SELF)}
 
     def on_make(
         self, project_id: str, way: str, pairs: str | None, prompts: list[str] | None, data: list[str] | None, *entered: Any
@@ -288,8 +290,3 @@ def _fresh_pairs(project: Project) -> str:
 
 def _originals(project: Project) -> list[Choice]:
     return [(short(project.instruct), project.instruct)] if project.instruct else []
-
-
-def _button(label: str, need: str | None, t: Any, *, visible: bool = True) -> dict[str, Any]:
-    text = label if need is None else t("calibrate.blocked", button=label, need=t(f"calibrate.need_{need}"))
-    return gr.update(value=text, interactive=need is None, visible=visible)

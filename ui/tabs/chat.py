@@ -127,6 +127,7 @@ class Conversation:
             concurrency_limit=LIGHT_HANDLERS,
             concurrency_id="chat",
             show_progress="hidden",
+            show_progress_on=[],
             api_visibility="private",
             trigger_mode="once",
         )

@@ -96,7 +96,13 @@ class PastChats:
         action(self.really.click, self.on_delete_really, inputs=inputs, outputs=outputs, note=self.note, t=t)
         # Gradio tells which row was clicked through the type of the handler's argument, so this one is connected by hand.
         self.table.select(
-            self.on_row, inputs=[project], outputs=self.outputs, queue=False, show_progress="hidden", api_visibility="private"
+            self.on_row,
+            inputs=[project],
+            outputs=self.outputs,
+            queue=False,
+            show_progress="hidden",
+            show_progress_on=[],
+            api_visibility="private",
         )
 
     def on_show(self, project_id: str, visit: Visit, chosen: str | None) -> dict[Any, Any]:

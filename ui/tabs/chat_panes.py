@@ -12,7 +12,7 @@ import gradio as gr
 
 from lep_core.runs.chats import LETTERS, Chat, ChatAnswer
 from ui.i18n import Translator
-from ui.messages import escape
+from ui.messages import core_words, escape
 from ui.tokens import COLOUR_MAP, coloured
 
 HEIGHT = "clamp(230px, 36vh, 560px)"
@@ -162,7 +162,7 @@ def _shown(answer: ChatAnswer | None, t: Translator, *, running: bool, blind: bo
     if blind and wait:
         return "…" if running else t("chat.not_finished")
     if answer.error:
-        return f"{answer.text}\n⚠ {answer.error}".strip()
+        return f"{answer.text}\n⚠ {core_words(answer.error, t)}".strip()
     if answer.ended:
         return answer.text or t("chat.empty_answer")
     return answer.text or ("…" if running else t("chat.not_finished"))

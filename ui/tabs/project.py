@@ -8,21 +8,23 @@ from typing import Any
 import gradio as gr
 
 from lep_core.errors import ConfigError, InputError, LepError
-from lep_core.models.folder import ModelFolder, inspect_model
+from lep_core.models.folder import ModelFolder
 from lep_core.runs.workspace import Project
-from ui.messages import action, escape, note_area
+from ui.apart import inspected
+from ui.messages import action, both, escape, note_area
 from ui.studio import Studio, TabParts
-from ui.tabs import whole_path
+from ui.tabs import all_runs, manage_project, tour, whole_path
 
 
 def build(studio: Studio) -> TabParts:
     """The project tab."""
     t = studio.t
     gr.Markdown(t("project.intro"))
+    guide = tour.build(studio)
     diagnosis = gr.Markdown("", elem_id="project-diagnosis", elem_classes=["card"])
     machine = gr.Markdown("", elem_id="project-machine", elem_classes=["card"])
     with gr.Row():
-        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=420)
+        check = gr.Button(t("project.check"), elem_id="project-check", scale=0, min_width=480)
     note = note_area("project-note")
     siblings = gr.Markdown("", visible=False, elem_id="project-siblings", elem_classes=["good"])
     path = whole_path.build(studio)
@@ -33,13 +35,14 @@ def build(studio: Studio) -> TabParts:
             instruct = gr.Textbox(label=t.field_label("instruct"), info=t("project.model_info"), elem_id="project-instruct")
         create = gr.Button(t("project.create"), variant="primary", elem_id="project-create", scale=0, min_width=240)
         create_note = note_area("project-create-note")
+    parts = (guide, path, all_runs.build(studio), manage_project.build(studio))
 
     def refresh(project: Project) -> dict[Any, Any]:
         return {
             diagnosis: _diagnosis(project, studio),
             machine: _machine(project, studio),
             siblings: gr.update(visible=False),
-            **path.refresh(project),
+            **{key: value for part in parts for key, value in part.refresh(project).items()},
         }
 
     def on_check(project_id: str) -> dict[Any, Any]:
@@ -47,7 +50,7 @@ def build(studio: Studio) -> TabParts:
         from lep_core.models import check_siblings
 
         project = studio.open_project(project_id)
-        report = check_siblings(inspect_model(project.base or ""), inspect_model(project.instruct or ""))
+        report = check_siblings(inspected(project.base or ""), inspected(project.instruct or ""))
         text = t("project.siblings_ok", shared=t.number(report.shared_tokens), extra=len(report.extra_tokens))
         return {siblings: gr.update(value=f"✔ {text}", visible=True)}
 
@@ -62,7 +65,7 @@ def build(studio: Studio) -> TabParts:
             raise InputError(t("project.no_name"), t("project.give_name"))
         if any(item.name == called for item in studio.backend.workspace.projects()):
             raise InputError(t("project.name_taken", name=called), t("project.give_name"))
-        base_model, instruct_model = inspect_model(base_source.strip()), inspect_model(instruct_source.strip())
+        base_model, instruct_model = inspected(base_source.strip()), inspected(instruct_source.strip())
         check_siblings(base_model, instruct_model)
         if base_model.has_chat_template and not instruct_model.has_chat_template:
             raise InputError(t("project.swapped"), t("project.swap_them"))
@@ -72,7 +75,7 @@ def build(studio: Studio) -> TabParts:
 
     action(check.click, on_check, inputs=[studio.project], outputs=[siblings], note=note, t=t)
     action(create.click, on_create, inputs=[name, base, instruct], outputs=[studio.project, name], note=create_note, t=t)
-    return TabParts([diagnosis, machine, siblings, *path.outputs], refresh)
+    return TabParts([diagnosis, machine, siblings, *(item for part in parts for item in part.outputs)], refresh)
 
 
 def _diagnosis(project: Project, studio: Studio) -> str:
@@ -82,10 +85,10 @@ def _diagnosis(project: Project, studio: Studio) -> str:
     problems: list[str] = []
     for source in (project.base, project.instruct):
         try:
-            columns.append(inspect_model(source or ""))
+            columns.append(inspected(source or ""))
         except LepError as error:
             columns.append(None)
-            problems.append(f"⚠ {escape(error.message)}. {escape(error.hint)}.")
+            problems.append(f"⚠ {escape(both(error, t))}")
     rows = [
         (t("project.path"), [escape(source or "–") for source in (project.base, project.instruct)]),
         (t("project.architecture"), [f"{item.architecture}, {item.layers} × {item.hidden_size}" if item else "–" for item in columns]),

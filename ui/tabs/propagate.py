@@ -10,14 +10,18 @@ import gradio as gr
 from lep_core.config import METHODS, PropagateConfig
 from lep_core.errors import ConfigError
 from lep_core.runs.workspace import Project
+from ui.blockers import button
 from ui.form import Form, multi_choice
+from ui.i18n import Translator
 from ui.material import first, short, texts, trained
 from ui.messages import action, note_area, view
+from ui.model_places import model_places
 from ui.propagations import (
     FIT_COLUMNS,
     MATRICES,
     Shown,
     cross_validations,
+    curve_name,
     fit_rows,
     method_lines,
     place_lines,
@@ -82,11 +86,15 @@ def _starting(studio: Studio) -> TabParts:
         ordered = [method for method in METHODS if method in wished]
         return {explained: method_lines(ordered, t), **{item: gr.update(visible=name in needed) for name, item in special.items()}}
 
+    def on_adapted(folder: str | None) -> dict[Any, Any]:
+        return {start: button(t("propagate.start"), None if folder else "need.trained", t)}
+
     def refresh(project: Project) -> dict[Any, Any]:
         choices = trained(project, t)
         own = [project.instruct] if project.instruct else []
         return {
             adapted: gr.update(choices=choices, value=first(choices)),
+            **on_adapted(first(choices)),
             instruct: gr.update(choices=[(short(path), path) for path in own], value=own),
             **on_methods(USUAL_METHODS),
             counted: gr.update(choices=texts(project, t), visible=True),
@@ -111,7 +119,8 @@ def _starting(studio: Studio) -> TabParts:
 
     view(methods.input, on_methods, inputs=[methods], outputs=[explained, *special.values()], t=t)
     action(start.click, on_start, inputs=[studio.project, adapted, instruct, methods, *form.inputs], outputs=[], note=note, t=t)
-    return TabParts([adapted, instruct, explained, *special.values()], refresh)
+    view(adapted.change, on_adapted, inputs=[adapted], outputs=[start], t=t, trigger_mode="always_last")
+    return TabParts([adapted, start, instruct, explained, *special.values()], refresh)
 
 
 def _report(studio: Studio) -> TabParts:
@@ -125,7 +134,7 @@ def _report(studio: Studio) -> TabParts:
         interactive=False,
         wrap=True,
         elem_id="propagate-table",
-        column_widths=["14%", "12%", "8%", "8%", "10%", "14%", "15%", "10%", "9%"],
+        column_widths=["14%", "12%", "9%", "8%", "12%", "13%", "14%", "10%", "8%"],
         max_height=620,
     )
     residuals = {name: gr.Plot(show_label=False, elem_id=f"propagate-residuals-{name}", visible=False) for name in MATRICES}
@@ -156,7 +165,7 @@ def _report(studio: Studio) -> TabParts:
             table: gr.update(value=fit_rows(shown, t), visible=bool(shown)),
             worst: gr.update(value=worst_rows(shown, t)),
             **{plot: _residuals(shown, name, studio) for name, plot in residuals.items()},
-            **_curves(shown, studio, spectrum, curve),
+            **_curves(shown, project, studio, spectrum, curve),
         }
 
     return TabParts([proof, places, warned, table, worst, *residuals.values(), spectrum, curve], refresh)
@@ -175,14 +184,28 @@ def _residuals(shown: Sequence[Shown], matrix: str, studio: Studio) -> dict[str,
     return gr.update(value=figure, visible=True)
 
 
-def _curves(shown: Sequence[Shown], studio: Studio, spectrum: gr.Plot, curve: gr.Plot) -> dict[Any, Any]:
+def _strokes(shown: Sequence[Shown], project: Project, t: Translator) -> tuple[dict[str, str], list[str]]:
+    """Name of a curve -> the colour of its model; and the curves of heads, which are dashed."""
+    from ui.plots import model_colour
+
+    places = model_places(project)
+    colours: dict[str, str] = {}
+    for item in shown:
+        colour = model_colour(places.get(str(item.run.output), 0))
+        colours |= {curve_name(item, matrix, t): colour for matrix in MATRICES}
+    return colours, [curve_name(item, MATRICES[-1], t) for item in shown]
+
+
+def _curves(shown: Sequence[Shown], project: Project, studio: Studio, spectrum: gr.Plot, curve: gr.Plot) -> dict[Any, Any]:
     from ui.plots import lines
 
     t = studio.t
     values, validated = spectra(shown, t), cross_validations(shown, t)
     changes: dict[Any, Any] = {spectrum: gr.update(visible=False), curve: gr.update(visible=False)}
     if values:
-        figure = lines(values, title=t("propagate.spectrum"), x=t("propagate.index"), y=t("propagate.singular"), log_y=True)
+        own, dashed = _strokes(shown, project, t)
+        across, up = t("propagate.index"), t("propagate.singular")
+        figure = lines(values, title=t("propagate.spectrum"), x=across, y=up, log_y=True, colours=own, dashed=dashed)
         largest, smallest = (choose(choose(up) for _, up in values.values()) for choose in (max, min))
         figure.update_yaxes(tickformat="~g", dtick="D2" if largest < FEW_DECADES * smallest else 1)
         changes[spectrum] = gr.update(value=figure, visible=True)

@@ -16,6 +16,7 @@ from lep_core.config.training import METHODS_WITH_TEXT
 from lep_core.errors import ConfigError
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
+from ui.blockers import button
 from ui.form import Form
 from ui.material import first, models, suggested, texts, tokenizers
 from ui.messages import action, note_area, view
@@ -33,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "many": {"batch_size": 128, "block_size": 2048, "micro_batch_size": 4, "precision": "bfloat16"},
 }
 """What each preset sets; every other setting of these goes to its default. Many GPUs also get a process each."""
-PRESET_FIELDS = ("warmup_steps", "replay_share", "gradient_checkpointing", "optimizer", "quantize", "processes", "strategy")
+PRESET_FIELDS = ("warmup_steps", "anchor", "replay_share", "gradient_checkpointing", "optimizer", "quantize", "processes", "strategy")
 GROUPS: dict[str, tuple[str, ...]] = {
     "train.group_memory": (
         "batch_size",
@@ -49,7 +50,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "train.group_measuring": ("evaluate_every", "checkpoint_every", "keep_checkpoints", "sample_prompt", "heldout"),
     "train.group_lora": ("lora", "lora_rank", "lora_alpha"),
 }
-LIVE_SECONDS = 2.0
 
 
 def build(studio: Studio) -> TabParts:
@@ -110,7 +110,6 @@ class _TrainTab:
                     rate = self.form.components["learning_rate"]
                     self.sweep = LearningRateSweep(studio, inputs=self.entered, start=self._start_with, learning_rate=rate)
         self.seen = gr.State({})
-        self.timer = gr.Timer(LIVE_SECONDS)
         self.tuned = list(dict.fromkeys([*(name for values in PRESETS.values() for name in values), *PRESET_FIELDS]))
         self.tuned = [name for name in self.tuned if name in self.form.components]
         self._connect()
@@ -122,11 +121,13 @@ class _TrainTab:
         action(self.start.click, self.on_start, inputs=inputs, outputs=chosen, note=self.note, t=t)
         action(self.check_first.click, self.on_check, inputs=inputs, outputs=[], note=self.note, t=t)
         action(self.live.prepare.click, self.on_prepare, inputs=inputs, outputs=chosen, note=self.live.prepare_note, t=t)
+        view(self.tokenizer.change, self.on_tokenizer, inputs=[self.tokenizer], outputs=[self.start], t=t, trigger_mode="always_last")
         tuned = [self.form.components[name] for name in self.tuned]
         view(self.preset.input, self.on_preset, inputs=[studio.project, self.preset], outputs=tuned, t=t)
         drawn = [self.seen, *self.live.drawn, *self.check.outputs, *(self.sweep.drawn if self.sweep else [])]
         inputs = [*self.live.inputs, self.seen]
-        view(self.timer.tick, self.on_tick, inputs=inputs, outputs=drawn, t=t, trigger_mode="always_last")
+        if (pulse := self.studio.pulses.get("train")) is not None:
+            view(pulse.change, self.on_tick, inputs=inputs, outputs=drawn, t=t, trigger_mode="always_last")
 
     def parts(self) -> TabParts:
         """What the page refreshes when the project's runs changed."""
@@ -134,7 +135,7 @@ class _TrainTab:
         fields = [self.form.components[name] for name in dict.fromkeys([*chosen, *self.tuned])]
         fields += [self.beginning.components[name] for name in ("input", "donor") if name in self.beginning.components]
         others = [*self.live.outputs, *self.history.outputs, *(self.sweep.outputs if self.sweep else [])]
-        return TabParts([self.tokenizer, *fields, *others], self.refresh)
+        return TabParts([self.tokenizer, self.start, *fields, *others], self.refresh)
 
     def refresh(self, project: Project) -> dict[Any, Any]:
         """What the project offers, and its trainings."""
@@ -144,6 +145,7 @@ class _TrainTab:
         built = [item for item in tokenizers(project, t) if item[1] != project.base]
         changes: dict[Any, Any] = {
             self.tokenizer: gr.update(choices=built, value=first(built)),
+            **self.on_tokenizer(first(built)),
             components["input"]: gr.update(choices=sources, value=text),
             components["replay"]: gr.update(choices=sources, value=suggested(project, "replay_files")),
             components["sample_prompt"]: gr.update(value=prompt_from(text[0]) if text else ""),
@@ -172,6 +174,10 @@ class _TrainTab:
             changes |= self.sweep.draw(project)
             after["sweep"] = signature
         return {**changes, self.seen: after} if after != seen else changes
+
+    def on_tokenizer(self, folder: str | None) -> dict[Any, Any]:
+        """Name on the button what is missing."""
+        return {self.start: button(self.studio.t("train.start"), None if folder else "need.tokenizer", self.studio.t)}
 
     def on_preset(self, project_id: str, name: str) -> dict[Any, Any]:
         """Fill in the fields that presets know."""
@@ -216,7 +222,7 @@ class _TrainTab:
             raise ConfigError("tokenizer", t("error.no_new_tokenizer"), t("error.build_first"))
         if not settings["input"]:
             raise ConfigError("input", t("error.no_text"), t("error.give_corpus"))
-        settings["initial"] = project.base if settings.get("new_rows_only") else None
+        settings["initial"] = project.base
         # The later runs are checked before the first is made, so that a wrong setting leaves nothing behind.
         TrainConfig.from_mapping({**settings, "model": "checked", "output": "checked"})
         settings = {**settings, **values}

@@ -15,7 +15,7 @@ from ui.form import Form
 from ui.i18n import Translator
 from ui.job_panel import error_text, waiting_text
 from ui.material import result_of
-from ui.messages import escape, without_flags
+from ui.messages import core_words, escape
 from ui.studio import Studio
 
 VERB = "preflight"
@@ -140,8 +140,8 @@ def _problem(problem: Mapping[str, Any], t: Translator) -> str:
         where = f"**{t.field_label(str(problem.get('field')))}** – "
     except KeyError:
         where = ""
-    said = f"{problem.get('message') or ''}. {problem.get('hint') or ''}."
-    return f"{where}{escape(without_flags(said, t))}"
+    sentences = (core_words(problem.get(part) or "", t) for part in ("message", "hint"))
+    return f"{where}{escape('. '.join(sentences))}."
 
 
 def _own_problem(run: Run) -> list[dict[str, Any]]:

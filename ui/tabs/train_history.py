@@ -12,6 +12,7 @@ from ui.form import multi_choice
 from ui.job_panel import ICONS
 from ui.material import run_name
 from ui.messages import action, note_area, view
+from ui.model_places import model_places
 from ui.studio import Studio
 from ui.trainings import AXES, differences, history, overlay
 
@@ -77,7 +78,13 @@ class TrainingHistory:
             action(trigger, self.keep_note, inputs=inputs, outputs=[self.table], note=self.problem, t=t)
         # Gradio tells which row was clicked through the type of the handler's argument, so this one is connected by hand.
         self.table.select(
-            self.toggle, inputs=[project, self.chosen], outputs=[self.chosen], queue=False, show_progress="hidden", api_visibility="private"
+            self.toggle,
+            inputs=[project, self.chosen],
+            outputs=[self.chosen],
+            queue=False,
+            show_progress="hidden",
+            show_progress_on=[],
+            api_visibility="private",
         )
 
     def refresh(self, project: Project) -> dict[Any, Any]:
@@ -98,7 +105,7 @@ class TrainingHistory:
 
     def compare(self, project_id: str | None, run_ids: list[str] | None, axis: str) -> dict[Any, Any]:
         """The curves of the chosen trainings, and the settings in which they differ."""
-        from ui.plots import lines
+        from ui.plots import lines, model_colour
 
         hidden = gr.update(visible=False)
         if not project_id:
@@ -108,7 +115,9 @@ class TrainingHistory:
         drawn = {name: curve for name, curve in overlay(project, runs, axis, t).items() if curve[0]}
         if not drawn:
             return {self.curves: hidden, self.differing: hidden}
-        figure = lines(drawn, title=t("history.overlay"), x=t(f"history.axis_{axis}"), y=t("unit.bits_per_byte"))
+        places = model_places(project)
+        colours = {run_name(run, project, t): model_colour(places[str(run.output)]) for run in runs}
+        figure = lines(drawn, title=t("history.overlay"), x=t(f"history.axis_{axis}"), y=t("unit.bits_per_byte"), colours=colours)
         rows = differences(project, runs, t) if len(runs) > 1 else []
         headers = [t("history.setting"), *(run_name(run, project, t) for run in runs)]
         return {

@@ -12,12 +12,13 @@ import gradio as gr
 
 from lep_core.errors import LepError
 from lep_core.jobs.command import cli_command, slurm_script
+from lep_core.risk import MANY_READINGS, large_moves
 from lep_core.runs.run import Run
 from lep_core.runs.workspace import Project
 from ui.i18n import Translator
 from ui.job_panel import ICONS, RunButtons, current_run, error_text, waiting_text
 from ui.material import result_of, run_name
-from ui.messages import action, escape, note_area, view
+from ui.messages import action, both, escape, note_area, view
 from ui.studio import Studio
 from ui.trainings import series
 
@@ -181,7 +182,7 @@ def _cluster_script(run: Run, t: Translator) -> str:
     try:
         return slurm_script(run)
     except LepError as error:
-        return f"# {error.message}. {error.hint}"
+        return f"# {both(error, t)}"
 
 
 def headline(run: Run, records: Sequence[Mapping[str, Any]], project: Project, studio: Studio) -> str:
@@ -211,7 +212,7 @@ def headline(run: Run, records: Sequence[Mapping[str, Any]], project: Project, s
     frozen = report.get("frozen_sha256_before")
     if frozen and frozen == report.get("frozen_sha256_after"):
         parts.append(t("live.frozen_same"))
-    return " · ".join(parts)
+    return "\n\n".join([" · ".join(parts), *_risk(newest, report, t)])
 
 
 def _measured(newest: Mapping[str, Any], report: Mapping[str, Any], t: Translator) -> list[str]:
@@ -221,6 +222,9 @@ def _measured(newest: Mapping[str, Any], report: Mapping[str, Any], t: Translato
         parts.append(t("live.before_after", before=t.number(before), after=t.number(after)))
     elif "heldout_bits_per_byte" in newest:
         parts.append(t("live.heldout_now", value=t.number(newest["heldout_bits_per_byte"])))
+    moved = _moved(newest, t)
+    if moved:
+        parts.append(t("live.moved", moves=", ".join(moved)))
     rate = report.get("tokens_per_second") or newest.get("tokens_per_second")
     if rate:
         parts.append(t("live.rate", value=t.number(round(rate))))
@@ -228,6 +232,31 @@ def _measured(newest: Mapping[str, Any], report: Mapping[str, Any], t: Translato
     if memory is not None:
         parts.append(t("live.memory", value=t.number(float(memory), 2)))
     return parts
+
+
+def _moved(newest: Mapping[str, Any], t: Translator) -> list[str]:
+    """How far training has moved the rows, in per cent of their length; nothing before the first step."""
+    names = [f"moved_{matrix}_{rows}" for matrix in ("input", "output") for rows in ("shared", "new", "all")]
+    known = {name: newest[name] for name in names if newest.get(name)}
+    return [t("live.moved_part", what=t(f"live.{name}"), value=t.number(100 * value, 1)) for name, value in known.items()]
+
+
+def _risk(newest: Mapping[str, Any], report: Mapping[str, Any], t: Translator) -> list[str]:
+    """Markdown: what went farther than was good for the demo's models, and what to do."""
+    moves = [{"matrix": matrix, "rows": "shared", "relative": newest.get(f"moved_{matrix}_shared")} for matrix in ("input", "output")]
+    large = [
+        t("live.moved_part", what=t(f"live.place_{move.place}"), value=t.number(100 * move.relative, 0))
+        + f" (> {t.number(100 * move.limit, 0)} %)"
+        for move in large_moves(moves)
+    ]
+    said = []
+    if large:
+        said.append(t("live.moved_far", moves=", ".join(large)))
+        if report.get("suggested_anchor"):
+            said[0] += " " + t("live.suggested_anchor", value=f"{report['suggested_anchor']:g}")
+    if (report.get("passes") or 0.0) > MANY_READINGS:
+        said.append(t("live.read_often", passes=t.number(report["passes"], 0)))
+    return [f"⚠ {sentence}" for sentence in said]
 
 
 def samples(report: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

@@ -152,6 +152,8 @@ def sweep_headline(run: Run, project: Project, studio: Studio) -> str:
     best = result_of(run).get("best_learning_rate")
     if best is not None:
         parts.append(t("sweep.best_is", rate=f"{best:g}"))
+        if any(one["learning_rate"] == best and one.get("moved_far") for one in result_of(run).get("rates", [])):
+            parts.append(f"⚠ {t('sweep.moved_far')}")
     said = " · ".join(parts)
     return f"{said}  \n{error_text(run, t)}" if status.error else said
 

@@ -39,7 +39,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "calibrate.make_pairs": ("Make the pairs and look at them", "Составить пары и посмотреть"),
     "calibrate.train": ("Calibrate", "Калибровать"),
     "calibrate.train_data": ("Train on the conversations", "Обучить на диалогах"),
-    "calibrate.blocked": ("{button}: {need}", "{button}: {need}"),
     "calibrate.need_model": ("choose a model first", "сначала выберите модель"),
     "calibrate.need_propagated": ("propagate a model first (step 5)", "сначала сделайте перенос (шаг 5)"),
     "calibrate.need_trained": ("train a base model first (step 4)", "сначала обучите базовую модель (шаг 4)"),

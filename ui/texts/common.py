@@ -84,6 +84,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "model.base": ("Base · {name}", "Базовая · {name}"),
     "model.instruct": ("Original instruct · {name}", "Исходная инструктивная · {name}"),
     "model.base_tokenizer": ("The model's own · {name}", "Собственный у модели · {name}"),
+    # Buttons that wait for something.
+    "blocked": ("{button}: {need}", "{button}: {need}"),
+    "need.tokenizer": ("build a tokenizer first (step 3)", "сначала постройте токенизатор (шаг 3)"),
+    "need.trained": ("train a base model first (step 4)", "сначала обучите базовую модель (шаг 4)"),
     # Forms.
     "form.advanced": ("More settings", "Другие настройки"),
     "form.unit": ("Unit: {unit}", "Единица: {unit}"),
@@ -96,6 +100,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "form.false": ("no", "нет"),
     # Errors.
     "error.what_to_do": ("What to do:", "Что делать:"),
+    "quoted": ("“{text}”", "«{text}»"),
+    "error.in_english": ("{text}", "Сообщение на английском: {text}"),
     "error.unexpected": (
         "An unexpected fault ({kind}); this is our mistake, not yours. The details are in the app's log.",
         "Неожиданный сбой ({kind}); это наша ошибка, не ваша. Подробности в журнале программы.",

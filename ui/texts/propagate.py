@@ -96,6 +96,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Fewer directions are determined than there are; the others stay as they are:",
         "Определены не все направления; остальные остаются как есть:",
     ),
+    "propagate.warn_moved": (
+        "Training moved the rows of shared tokens far; such moves cost the demo's models skills although bits per byte fell. Measure tasks in both languages, compare with residual-carry, and calibrate if they fell:",
+        "Обучение далеко сдвинуло строки общих токенов; моделям демо такие сдвиги стоили умений, хотя бит на байт становилось меньше. Измерьте задания на обоих языках, сравните с residual-carry и откалибруйте, если результат упал:",
+    ),
     "propagate.warn_condition": (
         "The fitted rows are nearly dependent, so the map may follow noise; compare with ridge (condition):",
         "Строки почти зависимы, и отображение может следовать шуму; сравните с ridge (обусловленность):",

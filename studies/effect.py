@@ -37,35 +37,34 @@ def controls(adaptation: Adaptation) -> None:
         bench.measure(Cell("untrained", variant, initialization), adaptation.untrained(variant, initialization))
 
 
-def adapt_all(adaptation: Adaptation, seed: int) -> None:
-    """All cells of one seed."""
-    bench, plan = adaptation.bench, adaptation.plan
+def adapt_default(adaptation: Adaptation, seed: int) -> None:
+    """The default cell, what it comes from, and what it is compared with."""
+    bench, (variant, initialization, method) = adaptation.bench, DEFAULT
+    trained = adaptation.trained(variant, initialization, seed)
+    measure_propagated(adaptation, Cell("adapted", *DEFAULT), trained, seed)
+    bench.measure(Cell("base-adapted", variant, initialization), trained, seed)
+    bench.measure(Cell("traditional", variant, initialization), adaptation.traditional(f"traditional-{seed}", trained, seed), seed)
+    bench.measure(Cell("tuned-alike", variant, initialization), adaptation.tuned_alike(f"tuned-alike-{seed}", trained), seed)
+    for cell, model in (
+        (Cell("calibrated", variant, initialization, method), bench.path(f"adapted-{variant}-{initialization}-{method}-{seed}")),
+        (Cell("calibrated", variant, initialization), adaptation.untrained(variant, initialization)),
+    ):
+        bench.measure(cell, adaptation.calibrated(f"{cell.name}-{seed}", model, seed), seed)
+
+
+def adapt_axes(adaptation: Adaptation, seed: int) -> None:
+    """The other vocabularies, initialisations and methods, one axis at a time."""
+    plan = adaptation.plan
     for variant, initialization in combinations(plan):
         trained = adaptation.trained(variant, initialization, seed)
-        is_default = (variant, initialization) == DEFAULT[:2]
-        for method in plan.methods if is_default else DEFAULT[2:]:
-            cell = Cell("adapted", variant, initialization, method)
-            folder = adaptation.propagated(f"{cell.name}-{seed}", trained, method)
-            bench.measure(cell, folder, seed)
-        if is_default:
-            bench.measure(Cell("base-adapted", variant, initialization), trained, seed)
-            for made, folder in (
-                ("traditional", adaptation.traditional(f"traditional-{seed}", trained, seed)),
-                ("tuned-alike", adaptation.tuned_alike(f"tuned-alike-{seed}", trained)),
-            ):
-                bench.measure(Cell(made, variant, initialization), folder, seed)
+        for method in plan.methods if (variant, initialization) == DEFAULT[:2] else DEFAULT[2:]:
+            if (variant, initialization, method) != DEFAULT:
+                measure_propagated(adaptation, Cell("adapted", variant, initialization, method), trained, seed)
 
 
-def calibrate_all(adaptation: Adaptation, seed: int) -> None:
-    """The main results after self-calibration."""
-    bench, initialization = adaptation.bench, DEFAULT[1]
-    for variant, method in adaptation.plan.calibrated:
-        cell = Cell("calibrated", variant, initialization, method or "")
-        if method is None:
-            model = adaptation.untrained(variant, initialization)
-        else:
-            model = bench.path(f"adapted-{variant}-{initialization}-{method}-{seed}")
-        bench.measure(cell, adaptation.calibrated(f"{cell.name}-{seed}", model, seed), seed)
+def measure_propagated(adaptation: Adaptation, cell: Cell, trained: str, seed: int) -> None:
+    """Carry trained rows over to the instruct model and measure it."""
+    adaptation.bench.measure(cell, adaptation.propagated(f"{cell.name}-{seed}", trained, cell.method), seed)
 
 
 def measure_speed(adaptation: Adaptation) -> list[Row]:
@@ -159,10 +158,10 @@ def run(plan: Plan, data: Path | None, work: Path) -> dict[str, Any]:
     write_texts(bench)
     adaptation = Adaptation(bench)
     controls(adaptation)
-    # Calibration after each seed: an early look at all of the tables.
     for seed in plan.seeds:
-        adapt_all(adaptation, seed)
-        calibrate_all(adaptation, seed)
+        adapt_default(adaptation, seed)
+    for seed in plan.axis_seeds:
+        adapt_axes(adaptation, seed)
     parts = {
         "parameters": inspect_model(adaptation.base).parameters,
         "vocabularies": vocabulary_rows(adaptation),

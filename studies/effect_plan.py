@@ -19,6 +19,7 @@ class Plan:
     pair: PairRecipe = field(default_factory=PairRecipe)
     told: int = 6000
     seeds: tuple[int, ...] = (0, 1, 2)
+    axis_seeds: tuple[int, ...] = (0, 1, 2)  # of the cells beside the default one
     variants: tuple[str, ...] = ("continued-bpe", "extension", "optimization", "bpe", "unigram", "leaf-pruning")
     initializations: tuple[str, ...] = ("mean", "weighted-mean", "focus", "distillation")
     methods: tuple[str, ...] = METHODS
@@ -37,11 +38,6 @@ class Plan:
     calibration_unfinished: bool = False  # answers of a model that has learned nothing would all be left out
     calibration_copy_share: float = 0.2
     calibration_learning_rate: float = 1e-4
-    # (vocabulary, methods) whose results are calibrated; None: the control without training.
-    calibrated: tuple[tuple[str, str | None], ...] = (
-        ("continued-bpe", "swap"),
-        ("continued-bpe", None),
-    )
     traditional_conversations: int = 3000
     heldout_characters: int = 80_000
     pairs_per_language: int = 1000
@@ -71,6 +67,7 @@ TINY = Plan(
     ),
     told=40,
     seeds=(0, 1),
+    axis_seeds=(0,),
     variants=("continued-bpe", "leaf-pruning"),
     initializations=("mean", "weighted-mean"),
     methods=("swap", "conversion"),
@@ -83,7 +80,6 @@ TINY = Plan(
     block_size=48,
     calibration_prompts=12,
     calibration_unfinished=True,
-    calibrated=(("continued-bpe", "swap"),),
     traditional_conversations=32,
     heldout_characters=4_000,
     pairs_per_language=12,

@@ -150,7 +150,7 @@ def _config(result: Mapping[str, Any]) -> str:
             f"- Adaptation: {config['steps']} steps, {learned / 1e6:.2f} million tokens, peak learning rate {config['learning_rate']:g}, {config['replay_share']:.0%} of the sequences"
             f" English replay; {config['new_tokens']:,} new tokens, or {config['vocab_size']:,} in all where the vocabulary"
             f" is replaced, or half of the old ones (leaf pruning).",
-            f"- Seeds: {len(config['seeds'])}; a seed is another sample of the Russian text, in another order. All share one pair of models,"
+            f"- Seeds: {_seeds(config)}; a seed is another sample of the Russian text, in another order. All share one pair of models,"
             " one vocabulary of each kind, one initialisation of each kind.",
             f"- Units for each language: {n['bits_per_byte']} pieces of Russian text (English alike), {n['minimal_pairs']:,} sentence pairs, {n['tasks']} tasks,"
             f" {n['copy']} lists to repeat.",
@@ -158,6 +158,11 @@ def _config(result: Mapping[str, Any]) -> str:
             f" {config['calibration_learning_rate']:g}.",
         )
     )
+
+
+def _seeds(config: Mapping[str, Any]) -> str:
+    main, axes = len(config["seeds"]), len(config["axis_seeds"])
+    return str(main) if main == axes else f"{main} for the main table, {axes} for the other vocabularies, initialisations and methods"
 
 
 def _time(result: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ from lep_core.tokenizer.parts import ordinary_tokens, reduced
 from lep_core.tokenizer.shrink import default_kept
 from lep_core.tokenizer.variants import wanted_tokens
 from studies import fertility_paper, fertility_tables, results
-from studies.fertility_texts import Material, made_up_material, real_material, spread
+from studies.fertility_texts import Material, made_up_material, real_material, report_of, spread
 
 NESTED = ("continued-bpe", "extension", "optimization", "bpe")  # the first k tokens of a long training are those of a short one
 ADDING = ("continued-bpe", "extension", "optimization")  # put new tokens behind old ones
@@ -164,7 +164,7 @@ class Built:
 
 def build(config: lep.BuildTokenizerConfig) -> Built:
     """Build and prove one vocabulary."""
-    report = lep.build_tokenizer(config).to_json()
+    report = report_of(config)
     old, base = definition_of(Path(config.base)), 0
     if config.variant in ADDING:
         base = old.size if config.variant != "optimization" else default_kept(old) + len(old.control & old.vocab.keys())

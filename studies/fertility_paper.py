@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 import lep_core as lep
 from lep_core.evaluation.intervals import bootstrap_ratio
 from lep_core.files import write_text
-from studies.fertility_texts import HELD_OUT_MB, find_tokenizer, parallel_documents, passages, split_files, spread, without
+from studies.fertility_texts import HELD_OUT_MB, find_tokenizer, parallel_documents, passages, report_of, split_files, spread, without
 
 SAMPLE_MB = 2.0  # for ready vocabularies, which take no more from a text than which old tokens it needs
 
@@ -76,7 +76,7 @@ def rows(entry: Entry, places: Sequence[Path], work: Path) -> list[dict[str, Any
         output = work / "tokenizers" / f"paper-{entry.tokenizer}-{entry.variant}-{way}"
         try:
             config = lep.BuildTokenizerConfig(base=str(base), input=(str(corpus),), output=str(output), overwrite=True)
-            report = lep.build_tokenizer(config.replace(**changes)).to_json()
+            report = report_of(config.replace(**changes))
         except lep.LepError as error:
             found.append({**head, "way": way, "reason": str(error)})
             continue

@@ -7,11 +7,15 @@ encoded, and drawn by the bootstrap.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import lep_core as lep
+from lep_core.files import read_json
 
 LANGUAGES = {"ru": "rus", "uk": "ukr", "kk": "kaz", "tr": "tur", "hi": "hin"}
 HELD_OUT_WORKS = ("Chekhov_Dama.txt", "Turgenev_Rudin.txt", "UKR19022_KobylianskaZemlia.txt")
@@ -126,6 +130,17 @@ def parallel_documents(folder: Path) -> dict[str, list[list[str]]]:
             documents.setdefault(name, []).append(sentence)
         languages[file.stem] = list(documents.values())
     return languages
+
+
+def report_of(config: lep.BuildTokenizerConfig) -> dict[str, Any]:
+    """The report of a vocabulary: of the one that an interrupted run has built from this text with these settings, else of a new one."""
+    path = Path(config.output) / "report.json"
+    if path.is_file():
+        known = read_json(path)
+        size = sum(Path(text).stat().st_size for text in config.input)
+        if known["config"] == json.loads(json.dumps(config.to_mapping())) and known["report"]["bytes"] == size:
+            return known["report"]
+    return dict(lep.build_tokenizer(config).to_json())
 
 
 def made_up_material(folder: Path) -> Material:

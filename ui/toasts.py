@@ -42,6 +42,7 @@ def connect(studio: Studio, changed: gr.Textbox) -> None:
         inputs=[studio.project, told],
         outputs=[told],
         show_progress="hidden",
+        show_progress_on=[],
         api_visibility="private",
         concurrency_limit=LIGHT_HANDLERS,
         trigger_mode="always_last",

@@ -78,6 +78,7 @@ def test_a_tab_can_be_used_by_everybody(page, tab):
 
 def test_the_keyboard_reaches_every_button_and_shows_where_it_is(page):
     page.locator("#tab-project-button").click()
+    page.locator("#tour-corpus").wait_for()
     page.locator("#tab-project-button").focus()
     reached, outlines = [], []
     for _ in range(25):

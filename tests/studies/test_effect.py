@@ -109,7 +109,7 @@ def test_the_committed_result_fills_every_section_and_marks_follow_the_paired_in
 
 @pytest.mark.slow
 def test_the_study_runs_on_generated_text_and_an_interrupted_run_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    plan = dataclasses.replace(TINY, variants=("continued-bpe",), initializations=("mean",), methods=("swap",), seeds=(0,))
+    plan = dataclasses.replace(TINY, variants=("continued-bpe",), initializations=("mean",), methods=("swap",), seeds=(0,), axis_seeds=(0,))
     parts = effect.run(plan, None, tmp_path)
     assert {row["made"] for row in parts["rows"]} >= {
         "original",

@@ -120,3 +120,16 @@ def test_the_readme_says_what_the_result_says():
     result = results.load("fertility")
     readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
     assert fertility_tables.readme_sentence(result) in readme
+
+
+def test_what_the_page_says_of_the_papers_table_holds():
+    rows = [row for row in results.load("fertility")["rows"] if row["kind"] == "paper"]
+    for row in rows:
+        if row["way"] in ("original", "published, merges alone") or row["variant"] in ("bpe", "unigram"):
+            assert row["novels"] == pytest.approx(row["published_figure"], rel=0.06), row
+    for variant in ("extension", "optimization"):
+        ways = {row["way"]: row for row in rows if (row["tokenizer"], row["variant"]) == ("llama-3", variant)}
+        assert ways["published"]["unreachable_tokens"] > 1_000
+        assert ways["published, merges that reach"]["unreachable_tokens"] == 0
+        assert ways["published, merges that reach"]["novels"] >= ways["published"]["novels"] > ways["published, merges alone"]["novels"]
+    assert {row["vocab_size"] for row in rows} >= {55_329, 174_817, 114_505}

@@ -5,6 +5,7 @@ import pytest
 from lep_core.demo.settings import DEMO_SETTINGS
 from lep_core.risk import LARGE_MOVE, MANY_READINGS
 from studies import results, settings
+from studies.settings_tables import HELD, LARGE_RATE
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def test_every_run_changes_something_known_and_the_first_seed_has_all():
 
 
 def test_limits_lie_between_what_kept_the_skills_and_what_lost_them(rows):
-    kept, lost = rows["default"], rows[settings.LARGE_RATE]
+    kept, lost = rows["default"], rows[LARGE_RATE]
     assert lost["ru_high"] < 0 < kept["ru_low"]
     assert lost["ru_bits"] < kept["ru_bits"] < kept["ru_bits_original"]
     for matrix, limit in LARGE_MOVE.items():
@@ -30,7 +31,7 @@ def test_limits_lie_between_what_kept_the_skills_and_what_lost_them(rows):
 
 
 def test_an_anchor_of_the_demos_strength_keeps_the_skills_at_the_rate_that_lost_them(rows):
-    held = rows[f"{settings.LARGE_RATE}, {settings.HELD}"]
+    held = rows[f"{LARGE_RATE}, {HELD}"]
     assert DEMO_SETTINGS["anchor"] == held["anchor"]
     assert held["ru_low"] > 0
     assert held["en_low"] <= 0 <= held["en_high"]

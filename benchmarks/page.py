@@ -70,7 +70,7 @@ addEventListener("click", event => {
     };
     requestAnimationFrame(look);
     new MutationObserver(changes => {
-        if (seen.painted !== null && panel() && changes.some(change => panel().contains(change.target))) seen.settled = performance.now();
+        if (seen.painted !== null && seen === window.switches[window.switches.length - 1] && panel() && changes.some(change => panel().contains(change.target))) seen.settled = performance.now();
     }).observe(document.body, {childList: true, subtree: true, characterData: true});
 }, true);
 """

@@ -241,7 +241,7 @@ class Adaptation:
             data=(str(self.texts / "told.jsonl"),),
             template_from=self.instruct,
             preset="laptop",
-            epochs=2.0,
+            epochs=self.plan.traditional_epochs,
             evaluate_every=1_000_000,
             checkpoint_every=1_000_000,
             seed=seed,

@@ -1,7 +1,7 @@
 """What the effect study measures of every model, and how cells are compared.
 
-A cell is one way to adapt, repeated with several seeds. Its value is the mean over seeds; the interval is a bootstrap over the units (pieces
-of text, sentence pairs, questions), each with its mean over seeds, and the least and greatest seed stand beside it. Two cells are compared on
+A cell is one way to adapt, repeated with several seeds. Its value is the mean over seeds; the interval is over the units (a bootstrap over
+pieces of text; Wilson's for shares of sentence pairs and questions), and the least and greatest seed stand beside it. Two cells are compared on
 the same units. Shapes: N units, S seeds.
 """
 
@@ -98,8 +98,8 @@ def value_rows(cell: Row, runs: Sequence[Mapping[str, Units]]) -> list[Row]:
         metric, language = name.split("/")
         tops_N, bottoms_N = _mean_over_seeds(runs, name)
         n = len(tops_N)
-        alone = len(runs) == 1 and runs[0][name]["is_share"]
-        value, low, high = wilson(sum(tops_N), n) if alone else bootstrap_ratio(tops_N, bottoms_N)
+        # As though there were one seed: seeds share their units, so more of them do not make the interval that much narrower.
+        value, low, high = wilson(sum(tops_N), n) if runs[0][name]["is_share"] else bootstrap_ratio(tops_N, bottoms_N)
         rows.append(
             {
                 **cell,
@@ -118,9 +118,12 @@ def value_rows(cell: Row, runs: Sequence[Mapping[str, Units]]) -> list[Row]:
 def difference_rows(cell: Row, runs: Sequence[Mapping[str, Units]], reference: str, others: Sequence[Mapping[str, Units]]) -> list[Row]:
     """Cell minus reference on the same units. `sure`: the interval over units leaves out 0, and all seeds have the same sign.
 
-    Where both have as many seeds, equal seeds are subtracted: they learned from the same text in the same order.
+    Where both have several seeds, equal ones are subtracted, and only those that both have: they learned from the same text in the same order.
     """
     rows = []
+    if len(runs) > 1 and len(others) > 1:
+        common = min(len(runs), len(others))
+        runs, others = runs[:common], others[:common]
     for name in runs[0]:
         if name not in others[0]:
             continue

@@ -39,6 +39,7 @@ class Plan:
     calibration_copy_share: float = 0.2
     calibration_learning_rate: float = 1e-4
     traditional_conversations: int = 3000
+    traditional_epochs: float = 2.0
     heldout_characters: int = 80_000
     pairs_per_language: int = 1000
     items_per_language: int = 300

@@ -41,7 +41,7 @@ def plots(result: Mapping[str, Any]) -> dict[str, str]:
         if (cell, "tasks", "ru") in found.values
     }
     variants = {
-        name_of(cell.variant): {
+        name_of(cell.variant).removesuffix(" from nothing"): {
             "no training": _bar(found, CONTROL.of(cell.variant), ("tasks", "ru")),
             "after training, direct swap": _bar(found, cell, ("tasks", "ru")),
         }
@@ -147,7 +147,7 @@ def _config(result: Mapping[str, Any]) -> str:
             f"- Model: Llama, {pair['hidden_size']} wide, {pair['layers']} layers, {result['parameters']:,} parameters, head untied;"
             f" {pair['vocab_size']:,} tokens, byte-level BPE learned from {pair['tokenizer_english_bytes'] / 1e6:.2f} MB of English and"
             f" {pair['tokenizer_russian_bytes'] / 1e6:.2f} MB of Russian. It read {seen / 1e6:.1f} million tokens ({by_name['base']:.0f} CPU seconds).",
-            f"- Adaptation: {config['steps']} steps, {learned / 1e6:.2f} million tokens, peak learning rate {config['learning_rate']:g}, {config['replay_share']:.0%} of the sequences"
+            f"- Adaptation: {config['steps']} steps, {learned / 1e6:.2f} million tokens, peak learning rate {config['learning_rate']:g}, no anchor, {config['replay_share']:.0%} of the sequences"
             f" English replay; {config['new_tokens']:,} new tokens, or {config['vocab_size']:,} in all where the vocabulary"
             f" is replaced, or half of the old ones (leaf pruning).",
             f"- Seeds: {_seeds(config)}; a seed is another sample of the Russian text, in another order. All share one pair of models,"

@@ -245,6 +245,8 @@ def _leaves(rows: list[Row]) -> str:
                 continue
             cells = [f"{_language(language)}, {_name(tokenizer)}", f"{row['vocab_size']:,}", _plus_minus(row, "ratio")]
             lines.append([*cells, _plus_minus(row, "parallel_ratio"), _plus_minus(row, "english_ratio")])
+    if not lines:
+        return "Not run, for lack of time."
     return table(["leaf-pruning", "tokens left", "held-out text after / before", "news", "English"], lines)
 
 

@@ -145,7 +145,7 @@ def _tab(name: str, studio: Studio) -> tuple[gr.Tab, TabParts]:
 
 
 class Drawing:
-    """Draws the panel and the open tab where they look different from what a browser shows; other tabs are drawn when they are opened."""
+    """Draws the panel and the open tab where they look different from what a browser shows; other tabs once, and again when opened."""
 
     def __init__(self, studio: Studio, panel: JobPanel, parts: dict[str, TabParts]) -> None:
         self.studio, self.panel, self.parts = studio, panel, parts
@@ -164,7 +164,10 @@ class Drawing:
         self.state_of_things, self.remembered = state_of_things, remembered
         here = [studio.project, self.panel.select, visit]
         outputs = [studio.project, *self.panel.outputs, *(item for part in self.parts.values() for item in part.outputs)]
-        view(page.load, self.load, inputs=[remembered, visit], outputs=[*outputs, studio.tabs], t=t)
+        before = view(page.load, self.load, inputs=[remembered, visit], outputs=[*outputs, studio.tabs], t=t)
+        for name in TABS:
+            # One after the other once the open tab is there: a tab must be whole when a person turns to it and types.
+            before = view(before.then, partial(self.prepare, name), inputs=[visit], outputs=self.parts[name].outputs, t=t)
         view(timer.tick, self.look, inputs=here, outputs=[state_of_things, *studio.pulses.values()], t=t)
         for trigger in (state_of_things.change, studio.project.change, self.panel.select.change):
             view(trigger, self.show, inputs=here, outputs=outputs, t=t, trigger_mode="always_last")
@@ -226,6 +229,14 @@ class Drawing:
             states = statuses(project)
             changes = self._pulse(project, states, visit) | self._tab(name, project, states, visit)
         return {**changes, self.remembered: {"project": project_id, "tab": name}}
+
+    def prepare(self, name: str, visit: Visit) -> dict[Any, Any]:
+        """A tab that nobody has opened yet."""
+        with visit.lock:
+            if visit.project is None or name in visit.drawn:
+                return {}
+            project = self.studio.open_project(visit.project)
+            return self._tab(name, project, statuses(project), visit)
 
     def remember(self, project_id: str | None, visit: Visit) -> dict[Any, Any]:
         """Open the same project and tab when this browser comes again."""

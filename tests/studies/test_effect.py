@@ -33,7 +33,7 @@ def test_the_value_of_a_cell_is_its_mean_over_seeds_with_every_seed_beside_it():
     assert row["value"] == pytest.approx(5 / 8)
     assert row["seeds"] == [0.5, 0.75]
     assert row["n"] == 4
-    assert row["low"] < row["value"] < row["high"]
+    assert (row["low"], row["high"]) == wilson(2.5, 4)[1:]
 
 
 def test_one_seed_of_right_and_wrong_gets_wilsons_interval():
@@ -53,6 +53,13 @@ def test_a_difference_is_sure_only_when_the_interval_leaves_out_zero_and_all_see
     assert not torn["sure"]
     (same,) = difference_rows(CELL, [units(worse)], "original", [units(worse)])
     assert not same["sure"]
+
+
+def test_seeds_that_only_one_side_has_do_not_count_in_a_difference():
+    many = [units([1, 0, 0, 0]), units([1, 1, 1, 0]), units([0, 0, 0, 0])]
+    (row,) = difference_rows(CELL, many[:2], "default", many)
+    assert row["difference"] == 0
+    assert row["seeds"] == [0, 0]
 
 
 def test_equal_seeds_are_subtracted_from_each_other():

@@ -87,6 +87,15 @@ def test_a_tab_is_drawn_when_it_is_opened_and_again_only_when_runs_have_changed(
     assert "job-select" in names(show("test", "", visit))
 
 
+def test_the_other_tabs_are_drawn_once_after_the_open_one(english, chain):
+    visit = Visit()
+    handler(english, target="", event="load")({"project": "test", "tab": "train"}, visit)
+    chained = [item for item in english.fns.values() if item.trigger_after is not None and len(item.inputs) == 1]
+    drawn = [item.fn(visit) for item in chained]
+    assert len(drawn) == len(TABS)
+    assert set(visit.drawn) == {*TABS, "panel"}
+
+
 def test_the_first_tab_is_not_taken_for_opened_while_a_page_is_being_loaded(english):
     visit = Visit()
     handler(english, target="tab-project", event="select")("test", visit)

@@ -167,10 +167,10 @@ def _seeds(config: Mapping[str, Any]) -> str:
 
 def _time(result: Mapping[str, Any]) -> str:
     kinds = {"base": "base model", "instruct": "instruct sibling", "trained": "adaptation trainings", "measured": "measurements"}
-    sums: dict[str, float] = {}
+    sums = dict.fromkeys([*kinds.values(), "everything else"], 0.0)
     for row in result["stages"]:
         kind = kinds.get(row["stage"].split("-")[0], "everything else")
-        sums[kind] = sums.get(kind, 0.0) + row["cpu_seconds"]
+        sums[kind] += row["cpu_seconds"]
     return table(
         ["stage", "CPU seconds"], [*([name, f"{value:,.0f}"] for name, value in sums.items()), ["all", f"{sum(sums.values()):,.0f}"]]
     )

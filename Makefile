@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 WORKSPACE ?= workspace
+# Processes that share the tests of `make test`, a file each; each has one thread for arithmetic.
+WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: install install-dev browser run demo test test-slow test-faults test-gpu bench study check audit format clean
@@ -39,7 +41,7 @@ demo: install
 	$(BIN)/python -m lep_core demo --output $(WORKSPACE)/demo-cli --overwrite
 
 test: install-dev browser
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu and not faults"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not faults"
 
 test-slow: install-dev browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow"

@@ -179,10 +179,11 @@ def _messages(values: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _side(value: Any, key: str, role: str) -> Iterator[dict[str, str]]:
-    """A prompt or a response: a text, or a list of messages."""
-    value = _unpacked(value)
-    if isinstance(value, list):
-        yield from _turns(value, key)
+    """A prompt or a response: a text, or a list of messages. A text may itself look like a list: "[-4, 2, 5]" is an answer."""
+    unpacked = _unpacked(value)
+    written_messages = isinstance(unpacked, list) and unpacked and all(isinstance(turn, Mapping) for turn in unpacked)
+    if isinstance(value, list) or written_messages:
+        yield from _turns(unpacked, key)
     else:
         yield {"role": role, "content": _text(value, key)}
 

@@ -40,6 +40,12 @@ def test_a_layout_is_recognised_by_its_keys(record, tmp_path):
     assert read.source == f"{tmp_path / 'a.jsonl'}:1"
 
 
+@pytest.mark.parametrize("answer", ["[-4, 2, 5]", "[]", '["a"]', "[1, 2"])
+def test_an_answer_that_looks_like_a_list_is_a_text(answer, tmp_path):
+    [read] = read_conversations([str(write_jsonl(tmp_path / "a.jsonl", [{"prompt": QUESTION, "response": answer}]))])
+    assert read.messages[-1]["content"] == answer
+
+
 def test_system_prompts_inputs_and_histories_are_kept(tmp_path):
     records = [
         {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}], "system": "Be brief."},

@@ -299,7 +299,7 @@ def test_a_changed_corpus_or_setting_is_refused_on_resume(tiny, run, tmp_path):
 def test_a_named_token_that_is_none_is_refused_before_the_training(tiny, run):
     model, recorder = tiny(), Recorder()
     edit_json(model / "tokenizer_config.json", eos_token="<|fresh|>")
-    with pytest.raises(TokenizerError, match=r"eos_token '<\|fresh\|>' in tokenizer_config\.json"):
+    with pytest.raises(TokenizerError, match=r"adds the token '<\|fresh\|>', which tokenizer\.json does not have"):
         run(model, reporter=recorder)
     assert not recorder.metrics
 

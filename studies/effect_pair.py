@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from lep_core.demo import pair
-from lep_core.demo.pair import ASSISTANT, BOS, CHAT_TEMPLATE, EOS, PAD, SPECIAL_TOKENS, SYSTEM, USER
+from lep_core.demo.pair import ASSISTANT, CHAT_TEMPLATE, EOS, USER
 from lep_core.demo.world import LANGUAGES
 from lep_core.files import read_json, write_json
 from lep_core.progress import SILENT, Reporter
@@ -29,7 +29,7 @@ Conversations = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairRecipe:
+class PairRecipe(pair.ModelRecipe):
     """Everything that decides what the pair becomes; texts in bytes, lengths in tokens."""
 
     vocab_size: int = 2048
@@ -41,7 +41,6 @@ class PairRecipe:
     heads: int = 4
     rope_theta: float = 1000.0
     initializer_range: float = 0.06
-    context: int = 512
     task_bytes: int = 1_500_000
     russian_share_first: float = 0.2
     russian_share_last: float = 0.45
@@ -59,14 +58,10 @@ class PairRecipe:
     # Questions of the world, copies, real conversations.
     instruct_kinds: tuple[float, float, float] = (0.7, 0.2, 0.1)
     instruct_characters: int = 150
-    seed: int = 0
 
 
 def train_tokenizer(recipe: PairRecipe, novels: Novels) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer, learned mostly from English."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
     sizes = {"en": recipe.tokenizer_english_bytes, "ru": recipe.tokenizer_russian_bytes}
     texts = [
         text
@@ -79,54 +74,12 @@ def train_tokenizer(recipe: PairRecipe, novels: Novels) -> PreTrainedTokenizerFa
             task_bytes=size // 4,
         )
     ]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
-        model_max_length=recipe.context,
-        clean_up_tokenization_spaces=False,
-    )
+    return pair.learned_tokenizer(texts, recipe)
 
 
 def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, novels: Novels, reporter: Reporter = SILENT) -> LlamaForCausalLM:
     """A small Llama, trained on raw text in both languages."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=recipe.hidden_size,
-            intermediate_size=recipe.intermediate_size,
-            num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads,
-            num_key_value_heads=recipe.heads,
-            max_position_embeddings=recipe.context,
-            rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
-            initializer_range=recipe.initializer_range,
-            tie_word_embeddings=False,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    pair.prepare_for_copying(model)
+    model = pair.new_model(recipe, tokenizer)
     batches = _raw_batches(recipe, tokenizer, novels)
     pair.optimize(
         model, ((ids, ids) for ids in batches), steps=recipe.base_steps, learning_rate=recipe.base_learning_rate, reporter=reporter

@@ -44,12 +44,10 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairRecipe:
-    """Everything that decides what the pair becomes; sizes in tokens, texts in bytes."""
+class ModelRecipe:
+    """What decides the shape of tokenizer and model; sizes in tokens."""
 
     vocab_size: int = 768
-    tokenizer_english_bytes: int = 400_000
-    tokenizer_russian_bytes: int = 200_000
     hidden_size: int = 64
     intermediate_size: int = 192
     layers: int = 3
@@ -57,6 +55,16 @@ class PairRecipe:
     rope_theta: float = 300.0
     initializer_range: float = 0.08
     context: int = 512
+    tied: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecipe(ModelRecipe):
+    """Everything that decides what the pair becomes; sizes in tokens, texts in bytes."""
+
+    tokenizer_english_bytes: int = 400_000
+    tokenizer_russian_bytes: int = 200_000
     english_bytes: int = 3_000_000
     russian_bytes: int = 4_000_000
     russian_share_first: float = 0.25
@@ -72,8 +80,6 @@ class PairRecipe:
     instruct_steps: int = 120
     instruct_batch_size: int = 32
     instruct_learning_rate: float = 2e-4
-    tied: bool = False
-    seed: int = 0
 
 
 def train_pair(output: Path, *, seed: int = 0, recipe: PairRecipe | None = None, reporter: Reporter = SILENT) -> tuple[Path, Path]:
@@ -102,12 +108,17 @@ def train_pair(output: Path, *, seed: int = 0, recipe: PairRecipe | None = None,
 
 
 def train_tokenizer(recipe: PairRecipe) -> PreTrainedTokenizerFast:
+    """The demo's tokenizer, learned from two thirds English and one third Russian."""
+    sizes = {"en": recipe.tokenizer_english_bytes, "ru": recipe.tokenizer_russian_bytes}
+    texts = [text for language, size in sizes.items() for text in _texts(recipe, "tokenizer", language, size)]
+    return learned_tokenizer(texts, recipe)
+
+
+def learned_tokenizer(texts: Sequence[str], recipe: ModelRecipe) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer; it puts `<s>` before a text, as Llama's do."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    sizes = {"en": recipe.tokenizer_english_bytes, "ru": recipe.tokenizer_russian_bytes}
-    texts = [text for language, size in sizes.items() for text in _texts(recipe, "tokenizer", language, size)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -132,8 +143,8 @@ def train_tokenizer(recipe: PairRecipe) -> PreTrainedTokenizerFast:
     )
 
 
-def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter: Reporter = SILENT) -> LlamaForCausalLM:
-    """A small Llama trained on raw text in both languages."""
+def new_model(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained Llama, prepared for copying."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -156,6 +167,14 @@ def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter:
         )
     )
     prepare_for_copying(model)
+    return model
+
+
+def train_base(recipe: PairRecipe, tokenizer: PreTrainedTokenizerFast, reporter: Reporter = SILENT) -> LlamaForCausalLM:
+    """A small Llama trained on raw text in both languages."""
+    import torch
+
+    model = new_model(recipe, tokenizer)
     sizes = {"en": recipe.english_bytes, "ru": recipe.russian_bytes}
     streams = [Stream(tokenizer, _texts(recipe, "base", language, size)) for language, size in sizes.items()]
     random = Random(f"blocks {recipe.seed}")

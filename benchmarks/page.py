@@ -2,7 +2,7 @@
 
     python -m benchmarks.page [--workspace FOLDER] [--port 7999]
 
-The bare page has the same nine tabs with a line of text, a text field and a button in each: no Gradio page of nine tabs can be faster.
+The bare page has the same nine tabs with a line of text, a text field and a button in each: what Gradio itself takes in the browser.
 Give a workspace with finished runs to measure what people see after their work. The browser is headless Chromium; its seconds are those
 of its renderer process.
 """

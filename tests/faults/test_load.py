@@ -222,7 +222,7 @@ def hand_in(served, project, *, jobs, at_a_time):
     resumed = []
     for run in repeated:
         told = at_once([lambda run=run: outcome(served, "stop_run", run)] * 4)
-        assert any(told)
+        assert any(told) or run.status().state == "succeeded"  # it may be done before anybody can stop it
         if run.status().state == "stopped":
             # Only the one that came first may put it into the queue again.
             assert sum(at_once([lambda run=run: outcome(served, "resume_run", run)] * 4)) == 1
